@@ -4,27 +4,23 @@ trained on.
     xmae prepare bidmc --min-quality -1 --out runs/all
     python -m xmae.benchmarks.studies.readings runs/all MODEL ... --out benchmarks/results
 
-A model that reads windows (`read_windows(ppg) -> Reading`) is read directly. Other encoders are
-probed, and with `--probes` those that read too: a ridge on the frozen embedding reads the heart
-rate, as it does on hand-made features, and a ridge on the tokens reads the timing map, and so the
-beats. Both are fitted across folds by subject. The first model is tested against every other row.
-Definitions: docs/scores.md.
+A model that reads windows (`read_windows(ppg) -> Reading`) is read directly. Of other encoders the
+heart rate is read by a ridge on the frozen embedding, fitted across folds by subject, as it is on
+hand-made features. The first model is tested against every other row. Definitions: docs/scores.md.
 """
 
 import hashlib
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from xmae.beats.reader import read_maps
 from xmae.beats.reading import Reading
 from xmae.beats.rivals import METHODS, SETTINGS, read_classical
 from xmae.benchmarks.studies.runner import run_study
-from xmae.evaluation.evaluate import method_names
 from xmae.evaluation.findings.delay_change import read_changes, true_changes
-from xmae.evaluation.heads.dense import dense_maps, tokens_of
 from xmae.evaluation.heads.embedding import embed_windows
 from xmae.evaluation.heads.features import ppg_features
 from xmae.evaluation.probe import seen_subjects
@@ -51,7 +47,6 @@ from xmae.evaluation.protocol.paired import holm, power_note, sign_flip_test
 from xmae.export.int8_reader import Int8Reader
 from xmae.files import atomic_file, cache_folder
 from xmae.models import load_encoder
-from xmae.signals.window import SFREQ
 from xmae.tables import markdown_table
 
 QUALITY = 0.9  # of PPG and ECG: a clean window
@@ -69,38 +64,26 @@ def read_embedding(cohort, embedding):
     return Reading(nothing.astype(int), nothing, nothing, rate, unsaid)
 
 
-def read_tokens(cohort, encoder, delays):
-    """Read beats by a ridge regression on the tokens of an encoder, fitted on the other folds:
-    `Reading`.
-    """
-    windows = cohort.windows
-    pulses = windows.beats + (delays / SFREQ)[:, None]
-    tokens = tokens_of(encoder, windows.ppg)
-    return read_maps(dense_maps(tokens, pulses, cohort.trial.folds))
-
-
 def open_model(path):
     """Open an encoder by name or path, or the int8 `.tflite` of a student that reads beats."""
     return Int8Reader(path) if str(path).endswith(".tflite") else load_encoder(path)
 
 
-def read_all(cohort, models, probes):
+def read_all(cohort, models):
     """Read all windows by every method: {name: reading}, the models in their order, then the
     rivals.
     """
     ppg, readings = cohort.windows.ppg, {}
-    delays = cohort.delays()
-    for path, name in zip(models, method_names(models), strict=True):
-        model = open_model(path)
+    for path in models:
+        model, name = open_model(path), Path(path).stem
         if seen := seen_subjects(model) & set(cohort.windows.subject):
             name += f" (trained or chosen on {len(seen)} of these subjects)"
         if hasattr(model, "read_windows"):
             readings[name] = model.read_windows(ppg)
             if hasattr(model, "read_streamed"):
                 readings[f"{name}, as a stream"] = model.read_streamed(cohort.windows)
-        if probes or not hasattr(model, "read_windows"):
+        else:
             readings[f"{name}, ridge"] = read_embedding(cohort, embed_windows(model, ppg))
-            readings[f"{name}, dense ridge"] = read_tokens(cohort, model, delays)
     for method in tqdm(METHODS, "rivals"):
         readings[method] = remembered(ppg, method)
     return readings | {FEATURES: read_embedding(cohort, ppg_features(ppg)[0])}
@@ -257,7 +240,7 @@ def percentiles(x):
     return f"{x[0]:.3f} ({low:.3f} to {high:.3f})"
 
 
-def readings(store: str, models: list = (), /, *, probes: bool = False) -> str:
+def readings(store: str, models: list = (), /) -> str:
     """Score models and rivals on all subjects of a store that have truth.
 
     Parameters
@@ -266,11 +249,9 @@ def readings(store: str, models: list = (), /, *, probes: bool = False) -> str:
         Store of `xmae prepare --min-quality -1`, with ECG.
     models : list of str
         Shipped encoders, or files.
-    probes : bool
-        Also probe encoders that read by themselves.
     """
     cohort = load_cohort(store)
-    found = read_all(cohort, models, probes)
+    found = read_all(cohort, models)
     scored = {name: cohort.score(reading) for name, reading in found.items()}
     beats, share = beat_rows(cohort, scored)
     tables = {

@@ -34,7 +34,7 @@ from xmae.objectives.masks import anchor, n_hidden
 from xmae.signals.scale import minmax_scale
 from xmae.signals.window import N_TIMES, PATCH, SFREQ
 from xmae.tables import markdown_table
-from xmae.training.begin import WHOLE, read_weights
+from xmae.training.begin import WHOLE, read_weights, same_tensors
 
 TOLERANCE_S = 0.1
 WIDTH = 2.0  # samples: deviation of the bell at each R peak that a ridge learns
@@ -66,11 +66,10 @@ class Windows:
     names: set
 
 
-def load_windows(store):
-    """Load the windows with truth of a store, and remove each recording's delay from its ECG:
+def load_windows(cohort):
+    """Select the windows with truth of a cohort, and remove each recording's delay from its ECG:
     `Windows`.
     """
-    cohort = load_cohort(store)
     windows, late = cohort.windows, cohort.delays()
     late = np.where(np.isfinite(late), np.rint(late), -1).astype(int)
     window, time = beats_by_window(windows.beats)
@@ -80,7 +79,7 @@ def load_windows(store):
         ecg[rows] = np.roll(ecg[rows].ravel(), late[rows[0]]).reshape(-1, N_TIMES)
     known = (late >= 0) & np.isfinite(cohort.truth["hr"])
     if not known.any():
-        raise UserError(f"{store}: no recording whose delay can be found")
+        raise UserError("no recording whose delay can be found")
     at = np.rint(SFREQ * time).astype(int) + late[window]
     beyond = at >= N_TIMES  # in the next window, if there is one
     whole = ~beyond | windows.follows[window]
@@ -120,8 +119,12 @@ def open_run(folder):
     settings = read_json(Path(folder) / "config.json")
     if settings.get("method") not in ("xmae", "xmae-timing"):
         raise UserError(f"{folder}: was made by {settings.get('method')}, which rebuilds no ECG")
-    model = XMAE(SIZES[settings["size"]], timed=settings["method"] == "xmae-timing")
-    model.load_state_dict(read_weights(Path(folder) / WHOLE))
+    timed = settings["method"] == "xmae-timing"
+    model = XMAE(SIZES[settings["size"]], timed, near=timed and settings.get("near", 1) > 0)
+    state = read_weights(Path(folder) / WHOLE)
+    if not same_tensors(model.state_dict(), state):
+        raise UserError(f"{folder}: of an older version of {settings['method']}; train it again")
+    model.load_state_dict(state)
     return model.eval()
 
 
@@ -222,7 +225,7 @@ def rebuilt_peaks(store: str, models: list = ("base",), /) -> str:
     models : list of str
         Encoders with tokens, or folders of runs.
     """
-    windows, rows = load_windows(store), []
+    windows, rows = load_windows(load_cohort(store)), []
     for name, strength in strengths(windows, models):
         recall, precision, error = score(windows, peaks_of(strength, windows.hidden))
         rows.append([

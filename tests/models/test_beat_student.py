@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import torch
 from xmae.data.bidmc import bidmc_files
 from xmae.errors import UserError
 from xmae.models import load_encoder, save_encoder
-from xmae.models.beat_student import BEAT_TIERS, BeatStudent
+from xmae.models.beat_student import BEAT_TIERS, BeatStudent, Depthwise
 from xmae.models.student import count_macs, int8_bytes
 from xmae.quantize.graph import exportable
 
@@ -59,6 +60,13 @@ def test_few_channels_are_trained_in_bfloat16():
         "    BeatStudent('mcu-s').timing(torch.zeros(8, 1, 1000)).sum().backward()"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+    seen, layer = [], Depthwise(16, 15)
+    x = torch.zeros(2, 16, 1, 50).contiguous(memory_format=torch.channels_last)
+    with patch.object(torch.nn.Conv2d, "forward", lambda self, x: seen.append(x) or x):
+        layer(x)
+        with torch.autocast("cpu", torch.bfloat16):
+            assert layer(x).is_contiguous(memory_format=torch.channels_last)
+    assert [part.is_contiguous() for part in seen] == [False, True]
 
 
 def test_saved_and_loaded(tmp_path):

@@ -8,16 +8,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load_file
 
 from xmae.data.batches.timing import TimedRecordings, TimedWindows, TimingBatches
 from xmae.data.store.store import WindowStore
 from xmae.errors import UserError
-from xmae.models.checkpoint import load_encoder, save_encoder
+from xmae.models.checkpoint import load_encoder, save_encoder, subjects_of
+from xmae.models.transformer import CrossBlock
 from xmae.models.xmae import TimedPPGEncoder, masked_mse
 from xmae.objectives import OBJECTIVES
 from xmae.objectives.timing import timing_loss
 from xmae.objectives.xmae_timing import tolerant_mse
+from xmae.training.begin import begin_from
 from xmae.training.pretrain import pretrain
 
 
@@ -121,32 +124,93 @@ def test_loss_falls_on_generated_windows():
     assert all(p.grad is not None for p in objective.parameters())
 
 
+def counted(draw):
+    """Wrap a method that draws `n` windows, and keep the numbers asked for in `counts`."""
+
+    def drawing(n, generator):
+        drawing.counts.append(n)
+        return draw(n, generator)
+
+    drawing.counts = []
+    return drawing
+
+
+def test_tolerance_falls_over_the_steps_of_a_run():
+    objective = OBJECTIVES["xmae-timing"]()
+    objective.begin(100)
+    assert [objective.tolerance_at(step) for step in (1, 24, 26, 74, 76, 100)] == [3, 3, 2, 2, 1, 1]
+    for constant in (0, 1):
+        objective = OBJECTIVES["xmae-timing"](tolerance=constant)
+        objective.begin(100)
+        assert {objective.tolerance_at(step) for step in range(101)} == {constant}
+
+
+def test_the_bridge_starts_near_in_time():
+    """Each head has its bias by distance, in training (written out) and after it (fused)."""
+    torch.manual_seed(0)
+    block = CrossBlock(32, 4, 0.0, n_near=25)
+    queries, keys = torch.randn(2, 20, 32), torch.randn(2, 25, 32)
+    index = torch.arange(25)[None] - torch.arange(20)[:, None]
+    bias = -(2.0 / 2.0 ** torch.arange(4))[:, None, None] * index.abs()
+    attention = block.attention
+    x, y = block.norm_queries(queries), block.norm_keys(keys)
+    q, k, v = (
+        F.linear(z, *parts).unflatten(-1, (4, 8)).transpose(1, 2)
+        for z, parts in zip(
+            (x, y, y),
+            zip(attention.qkv.weight.chunk(3), attention.qkv.bias.chunk(3), strict=True),
+            strict=True,
+        )
+    )
+    shares = (q @ k.mT / 8**0.5 + bias).softmax(-1)
+    assert (shares[:, 0].argmax(-1) == torch.arange(20)).float().mean() > 0.8
+    middle = queries + attention.out((shares @ v).transpose(1, 2).flatten(2))
+    expected = middle + block.mlp(block.norm_mlp(middle))
+    assert torch.allclose(block.train()(queries, keys), expected, atol=1e-5)
+    assert torch.allclose(block.eval()(queries, keys), expected, atol=1e-5)
+    plain = CrossBlock(32, 4, 0.0)
+    plain.load_state_dict({k: x for k, x in block.state_dict().items() if k != "nearness"})
+    assert not torch.allclose(plain.eval()(queries, keys), expected, atol=1e-3)
+
+
 def test_processes_and_accumulated_parts_share_a_step(small_store):
-    """Each part has windows and masks of its own, and all of a step are as many as asked for."""
+    """Each part has windows and masks of its own; a step has the windows asked for, half real."""
     recordings = TimedRecordings(WindowStore(small_store).windows("train"))
-    parts = []
-    for rank in (0, 1):
-        batches = TimingBatches(recordings, 16, 3, 5, rank=rank, world_size=2, accumulate=2)
-        assert len(batches) == 6
-        parts += [batches.make(step) for step in (1, 2)]
-    assert [len(part.ppg) for part in parts] == [4] * 4
-    assert len({part.seed for part in parts}) == 4
-    assert len(torch.cat([part.ppg for part in parts]).flatten(1).unique(dim=0)) == 16
+    objective = OBJECTIVES["xmae-timing"]()
+    for batch_size, world_size in ((16, 2), (12, 2), (8, 4)):
+        parts, n_real = [], 0
+        for rank in range(world_size):
+            batches = TimingBatches(
+                recordings, batch_size, 3, 5, rank=rank, world_size=world_size, accumulate=2
+            )
+            assert len(batches) == 6
+            batches.real = counted(batches.real)
+            parts += [batches.make(step) for step in (3, 4)]
+            n_real += sum(batches.real.counts)
+        assert [len(part.ppg) for part in parts] == [batch_size // (2 * world_size)] * len(parts)
+        assert n_real == batch_size // 2 and {part.step for part in parts} == {2}
+        windows = torch.cat([part.ppg for part in parts]).flatten(1)
+        assert len(windows.unique(dim=0)) == batch_size
+        masks = torch.cat([objective.hidden(part, 0.8)[0] for part in parts])
+        assert len(masks.unique(dim=0)) > len(objective.hidden(parts[0], 0.8)[0].unique(dim=0))
     with pytest.raises(UserError, match="cannot be shared evenly by 3 processes"):
         TimingBatches(recordings, 16, 3, 5, world_size=3)
 
 
 def test_a_student_follows_a_teachers_map(small_store, tmp_path):
     """The teacher adds its own loss, stays out of the student's files, and its subjects count."""
-    alone, taught = (OBJECTIVES["timing"](teacher=name, follow=0.5) for name in ("", "base-timing"))
+    alone, taught = (
+        OBJECTIVES["timing"](teacher=name, follow=0.5).eval() for name in ("", "base-timing")
+    )
     taught.load_state_dict(alone.state_dict())
     batch = TimingBatches(None, 8, 1, 5).batch(1, 3)
-    alone.eval(), taught.eval()
-    said = load_encoder("base-timing").timing(batch.ppg)
-    more = timing_loss(alone.model.timing(batch.ppg), said, torch.ones_like(batch.weight))
+    answer = load_encoder("base-timing").timing(batch.ppg)
+    length = answer[:, :2].norm(dim=1).square().clamp(max=1)  # the interval counts where it is sure
+    weight = torch.stack([torch.ones_like(length), length], 1)
+    more = timing_loss(alone.model.timing(batch.ppg), answer, weight)
     assert torch.allclose(taught(batch), alone(batch) + 0.5 * more)
     assert torch.equal(taught.validate(batch), alone.validate(batch))
-    options = {"steps": 2, "teacher": "base-timing"}
+    options = {"steps": 4, "teacher": "base-timing"}
     result = pretrain(
         small_store, str(tmp_path), "timing", "mcu", epochs=1, batch_size=4, options=options
     )
@@ -155,6 +219,10 @@ def test_a_student_follows_a_teachers_map(small_store, tmp_path):
     assert set(load_file(tmp_path / "model.safetensors")) == set(alone.state_dict())
     with pytest.raises(UserError, match="base: reads no beats"):
         OBJECTIVES["timing"](teacher="base")
+    # one that begins from a checkpoint of this run knows the teacher too
+    (tmp_path / "encoder.safetensors").unlink()
+    origin = begin_from(OBJECTIVES["timing"](), str(tmp_path / "checkpoints" / "last.ckpt"))
+    assert subjects_of(origin) >= subjects_of(load_encoder("base-timing").provenance)
 
 
 def test_a_store_without_ecg_is_one_line(small_store):

@@ -18,7 +18,6 @@ from torch import nn
 from xmae.beats.timing_map import STEP
 from xmae.models.convolutional import row_image
 from xmae.models.map_reading import read_by_map
-from xmae.models.stem import VECTOR
 from xmae.signals.window import N_TIMES
 
 N_OUTPUTS = N_TIMES // STEP  # of the map
@@ -186,18 +185,19 @@ class Depthwise(nn.Conv2d):
     """Depthwise convolution (1, `kernel`) without bias and padding: (B, C, 1, L) -> (B, C, 1, n).
 
     In bfloat16, with at most 16 channels in channels-last order and 15 taps or more, oneDNN of
-    PyTorch 2.13 never returns on processors with AVX-512 BF16 (seen on an AMD EPYC). So few
-    channels are convolved in plain order there.
+    PyTorch 2.13 never returns on processors with AVX-512 BF16 (seen on an AMD EPYC). Those are
+    convolved in plain order.
     """
 
     def __init__(self, channels, kernel, stride=1):
         super().__init__(channels, channels, (1, kernel), (1, stride), groups=channels, bias=False)
+        self.hangs = channels <= 16 and kernel >= 15
 
     def forward(self, x):
         """Map (B, C, 1, L) -> (B, C, 1, n)."""
-        if self.in_channels <= VECTOR and torch.is_autocast_enabled("cpu"):
-            x = x.contiguous()
-        return super().forward(x)
+        if not (self.hangs and torch.is_autocast_enabled("cpu")):
+            return super().forward(x)
+        return super().forward(x.contiguous()).contiguous(memory_format=torch.channels_last)
 
 
 def separable(channels, out, kernel, stride=1):

@@ -133,8 +133,8 @@ class CrossBlock(nn.Module):
         """Map queries (B, N, D), keys (B, M, D) -> (B, N, D)."""
         bias = None
         if self.nearness is not None:
-            n, m = queries.shape[1], keys.shape[1]
-            apart = torch.arange(m)[None] - torch.arange(n)[:, None]
-            bias = self.nearness[:, (apart + self.nearness.shape[1] // 2).to(queries.device)]
+            most = self.nearness.shape[1] // 2
+            own, other = (torch.arange(x.shape[1], device=x.device) for x in (queries, keys))
+            bias = self.nearness[:, (other - own[:, None]).clamp(-most, most) + most]
         x = queries + self.attention(self.norm_queries(queries), self.norm_keys(keys), bias)
         return x + self.mlp(self.norm_mlp(x))

@@ -150,8 +150,9 @@ class XMAE(nn.Module):
     ----------
     config : XMAEConfig
     timed : bool
-        Whether the PPG encoder is a `TimedPPGEncoder`, and the bridge knows how far apart ECG and
-        PPG are.
+        Whether the PPG encoder is a `TimedPPGEncoder`.
+    near : bool
+        Whether the bridge knows how far apart in time ECG and PPG are; see `CrossBlock`.
 
     Examples
     --------
@@ -161,15 +162,15 @@ class XMAE(nn.Module):
     torch.Size([2, 1, 1000])
     """
 
-    def __init__(self, config=XMAEConfig(), timed=False):  # noqa: B008 (frozen)
+    def __init__(self, config=XMAEConfig(), timed=False, near=False):  # noqa: B008 (frozen)
         super().__init__()
         self.config = config
         self.encoder = (TimedPPGEncoder if timed else PPGEncoder)(config)
         self.ecg_encoder = PathEncoder(config, config.depth_ecg)
         self.masked_queries = nn.Parameter(torch.empty(N_TIMES // PATCH, config.width))
         nn.init.xavier_uniform_(self.masked_queries)
-        near = N_TIMES // PATCH if timed else None
-        self.bridge = CrossBlock(config.width, config.n_heads, config.dropout, near)
+        n_near = N_TIMES // PATCH if near else None
+        self.bridge = CrossBlock(config.width, config.n_heads, config.dropout, n_near)
         self.decoder = Block(config.width, config.n_heads, 2, config.dropout)
         self.to_samples = nn.ConvTranspose1d(config.width, 1, PATCH, PATCH)
 

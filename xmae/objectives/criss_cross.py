@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from xmae.data.batches.batches import SteppedBatches, share
+from xmae.data.batches.batches import SteppedBatches, part_size
 from xmae.data.recording.leads import choose_leads
 from xmae.errors import UserError, require_choice
 from xmae.models.criss_cross import CRISS_CROSS_SIZES, CrissCross, patches
@@ -165,7 +165,7 @@ class LeadBatches(SteppedBatches):
         self, leads, follows, batch_size, seed, speed=(1.0, 1.0), rank=0, world_size=1, accumulate=1
     ):
         self.parts = world_size * accumulate
-        share(batch_size, world_size, accumulate)
+        part_size(batch_size, world_size, accumulate)  # must be whole
         super().__init__(accumulate * max(2, len(leads) // batch_size), seed, accumulate)
         self.samples, self.follows = leads.transpose(1, 2).flatten(0, 1), follows  # (n * 2000, C)
         self.length, self.batch_size, self.speed = leads.shape[-1], batch_size, speed

@@ -69,6 +69,8 @@ class Objective(nn.Module):
     pairs: ClassVar[bool] = False
     # xMAE: loss relative to the ECG's variance, ramp of augmentations, picture
     rebuilds_ecg: ClassVar[bool] = False
+    # provenance of other encoders that settings of the method name: `begun_from`, `teacher`
+    learnt_from: ClassVar[dict] = {}
 
     @classmethod
     def batches(cls, store, **settings):
@@ -84,11 +86,6 @@ class Objective(nn.Module):
     def validate(self, batch):
         """Compute the validation loss of a batch."""
         return self(batch)
-
-    @property
-    def taught_by(self):
-        """Return the provenance of an encoder whose answers are learnt; None if there is none."""
-        return None
 
     def gather(self, x):
         """In training, gather the rows of all processes with gradients; validation is the same on

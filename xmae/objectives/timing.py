@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from xmae.data.batches.timing import TimedRecordings, TimedWindows, TimingBatches
-from xmae.errors import UserError, require_choice
+from xmae.errors import UserError, require_at_least, require_choice
 from xmae.models.beat_student import BEAT_TIERS, BeatStudent, takes_acceleration
 from xmae.models.checkpoint import load_encoder
 from xmae.objectives.objective import Defaults, Objective, register
@@ -55,6 +55,18 @@ def guide(name):
     if not hasattr(teacher, "timing") or takes_acceleration(teacher):
         raise UserError(f"{name}: reads no beats from PPG alone, so no student can follow it")
     return teacher
+
+
+@torch.no_grad()
+def teacher_map(teacher, ppg):
+    """Return a teacher's timing map of windows as a target, (B, 3, n), and its weights, (B, 2, n).
+
+    The phase counts everywhere, as it is short where the teacher is unsure. The interval has no
+    such sign, and counts as far as the phase is long.
+    """
+    target = teacher.timing(ppg).float()
+    sure = target[:, :2].square().sum(1).clamp(max=1)
+    return target, torch.stack([torch.ones_like(sure), sure], 1)
 
 
 @torch.no_grad()
@@ -113,10 +125,16 @@ class TimingObjective(Objective):
         super().__init__()
         require_choice("size", size, BEAT_TIERS)
         self.model, self.real, self.steps = BeatStudent(size), real, steps
-        if start:
-            grow_from(self.model, load_encoder(start))
-        # in a tuple it is no part of what is trained and saved
+        require_at_least(0, follow=follow)
+        smaller = load_encoder(start) if start else None
+        if smaller is not None:
+            grow_from(self.model, smaller)
+        # in a tuple it is no part of the network: not trained, saved, moved or cast with it
         self.guides, self.follow = (guide(teacher),) if teacher else (), follow
+        known = {"begun_from": smaller, "teacher": next(iter(self.guides), None)}
+        self.learnt_from = {
+            name: encoder.provenance for name, encoder in known.items() if encoder is not None
+        }
 
     @property
     def encoder(self):
@@ -140,16 +158,10 @@ class TimingObjective(Objective):
         made = self.model.timing(batch.ppg)
         loss = timing_loss(made, batch.target, batch.weight)
         for teacher in self.guides:
-            with torch.no_grad():
-                said = teacher.to(batch.ppg.device).timing(batch.ppg[:, :1]).float()
-            loss = loss + self.follow * timing_loss(made, said, torch.ones_like(batch.weight))
+            taught = teacher_map(teacher.to(batch.ppg.device), batch.ppg[:, :1])
+            loss = loss + self.follow * timing_loss(made, *taught)
         return loss
 
     def validate(self, batch):
         """Compute the loss on exact beats alone."""
         return timing_loss(self.model.timing(batch.ppg), batch.target, batch.weight)
-
-    @property
-    def taught_by(self):
-        """Return the provenance of the teacher, or None."""
-        return self.guides[0].provenance if self.guides else None

@@ -66,6 +66,8 @@ class XMAETimingObjective(Objective):
         over the training. 0 with `timing` 0 is plain masked error.
     timing : float
         Weight of the timing map's loss.
+    near : int
+        1: each head of the bridge has a bias for each distance in time, and starts near; 0: not.
     steps : int
         Batches that make an epoch.
     """
@@ -78,11 +80,12 @@ class XMAETimingObjective(Objective):
     rebuilds_ecg = True
 
     def __init__(
-        self, size="small", real=0.5, tolerance=TOLERANCE, timing=TIMING_WEIGHT, steps=STEPS
-    ):
+        self, size="small", real=0.5, tolerance=TOLERANCE, timing=TIMING_WEIGHT, near=1,
+        steps=STEPS,
+    ):  # fmt: skip
         super().__init__()
         require_choice("size", size, SIZES)
-        self.model = XMAE(SIZES[size], timed=True)
+        self.model = XMAE(SIZES[size], timed=True, near=bool(near))
         self.model.align()
         self.real, self.steps = real, steps
         self.tolerance, self.timing_weight = tolerance, timing
@@ -112,10 +115,10 @@ class XMAETimingObjective(Objective):
         return mask, n - n_hidden(n, ratio)
 
     def forward(self, batch):
-        """Compute the reconstruction and timing loss of a batch, at a mask ratio drawn by its
-        seed.
+        """Compute the reconstruction and timing loss of a batch; steps take the mask ratios in
+        turn.
         """
-        mask, n_visible = self.hidden(batch, RATIOS[batch.seed % len(RATIOS)])
+        mask, n_visible = self.hidden(batch, RATIOS[batch.step % len(RATIOS)])
         tokens = self.encoder.tokens(batch.ppg)
         rebuilt = self.model.reconstruct(tokens, batch.ecg, mask, n_visible)
         timing = timing_loss(self.encoder.map_of(tokens), batch.target, batch.weight)
@@ -128,10 +131,12 @@ class XMAETimingObjective(Objective):
         self.n_steps = n_steps
 
     def tolerance_at(self, step):
-        """Return the tolerance at a step of the optimiser, in samples."""
+        """Return the tolerance at a step of the optimiser, in samples. In a run that is extended it
+        follows the new number of steps, as the learning rate does.
+        """
         last = min(self.tolerance, LAST_TOLERANCE)
-        share = min(1.0, step / self.n_steps)
-        return round(self.tolerance + (last - self.tolerance) * share)
+        progress = min(1.0, step / self.n_steps)
+        return round(self.tolerance + (last - self.tolerance) * progress)
 
     def validate(self, batch):
         """Compute the plain masked error at the first ratio, which can be stated as a share of the

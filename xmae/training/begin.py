@@ -13,6 +13,7 @@ from xmae.files import read_json
 from xmae.models.checkpoint import SHIPPED, load_encoder, subjects_of
 
 ENCODER, WHOLE, SETTINGS = "encoder.safetensors", "model.safetensors", "config.json"
+ORIGINS = "origins.json"  # provenance of what a run learns from besides its store
 PREFIX = "objective."  # of the objective's weights in a checkpoint
 INNER = "encoder."  # of the encoder's weights in a whole model
 
@@ -140,7 +141,9 @@ def provenance_of(run):
             f"{run}: the store of this training is not there as it was, so nobody knows on whom it"
             f" was trained; finish the training, and begin from {ENCODER}"
         )
-    return {"method": settings.get("method"), "settings": settings, "splits": store.splits}
+    before = read_json(run / ORIGINS) if (run / ORIGINS).is_file() else {}
+    known = {"method": settings.get("method"), "settings": settings, "splits": store.splits}
+    return before | known
 
 
 def known_to(origin, splits):

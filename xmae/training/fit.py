@@ -31,6 +31,7 @@ from xmae.errors import UserError, require_at_least
 from xmae.files import atomic_file, read_json, write_json
 from xmae.launch import is_torchrun, own_environment, rank
 from xmae.ownership import LEAST_SPACE, check_output, owned
+from xmae.training.begin import same_tensors
 from xmae.training.loggers import make_loggers
 from xmae.training.module import parameter_groups
 from xmae.training.processes import layout
@@ -444,13 +445,13 @@ def check_resume(out, settings):
 
 
 def refuse_other_groups(path, module):
-    """Raise a `UserError` if the optimizer of a checkpoint has other groups of parameters, as in an
-    older version of its method.
+    """Raise a `UserError` if the optimizer of a checkpoint has other groups of parameters, or the
+    network other weights, as in an older version of its method.
     """
     state = torch.load(path, map_location="cpu", weights_only=True)
     before = [len(one["param_groups"]) for one in state["optimizer_states"]]
     now = [len(parameter_groups(module.objective))]
-    if before != now:
+    if before != now or not same_tensors(state["state_dict"], module.state_dict()):
         raise UserError(
             f"{path}: of an older version, which trained this method otherwise; start again, or"
             " begin with its weights by --init"

@@ -14,7 +14,7 @@ from xmae.files import atomic_file, write_json
 from xmae.launch import rank
 from xmae.models.checkpoint import save_encoder
 from xmae.objectives import OBJECTIVES
-from xmae.training.begin import begin_from, known_to
+from xmae.training.begin import ORIGINS, begin_from, known_to
 from xmae.training.device import default_precision
 from xmae.training.fit import PRECISIONS, STRATEGIES, check_start, fit
 from xmae.training.loggers import check_loggers
@@ -164,7 +164,9 @@ def pretrain(
         accumulate=accumulate,
     )  # fmt: skip
     origin = begin_from(objective, init) if init else None
-    before = {"begun_from": origin, "teacher": objective.taught_by}
+    before = objective.learnt_from | ({} if origin is None else {"begun_from": origin})
+    if before and rank() == 0:
+        write_json(out / ORIGINS, before)
     n_steps = len(train) * epochs // accumulate
     module = module_of(objective, train, val, n_steps, lr, seed, compile)
     pictures = [ReconstructionPicture(out)] if objective.rebuilds_ecg else []
@@ -197,7 +199,7 @@ def record(objective, result, before, splits, val, out):
     result : dict
         Result of the run.
     before : dict
-        Provenance of what it learnt from: `begun_from` and `teacher`, each may be None.
+        Provenance of what it learnt from, if anything: `begun_from`, `teacher`.
     splits : dict
         Splits of the store's subjects.
     val : object
@@ -218,8 +220,7 @@ def record(objective, result, before, splits, val, out):
         return result
     keys = ("method", "val_ratio", "windows_seen", "seconds", "device", "settings")
     provenance = {key: result[key] for key in keys if key in result} | {"paper": objective.paper}
-    provenance |= {name: known for name, known in before.items() if known is not None}
-    save_encoder(objective.encoder, result["encoder"], provenance | {"splits": splits})
+    save_encoder(objective.encoder, result["encoder"], provenance | before | {"splits": splits})
     with atomic_file(out / "model.safetensors") as temporary:
         whole = objective.model if objective.rebuilds_ecg else objective
         tensors = {name: tensor.contiguous() for name, tensor in whole.state_dict().items()}

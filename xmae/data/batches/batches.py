@@ -1,8 +1,9 @@
 """Batches of windows on the way to the model, in an order that depends on seed and step alone.
 
 So a run that was killed and resumed sees what an unbroken run sees, and so do several processes
-that share one batch. Windows stay on disk, memory-mapped, and each process makes its own rows of a
-batch, so memory is that of a batch.
+that share one batch (not where windows are generated: see `xmae.data.batches.timing`). Windows stay
+on disk, memory-mapped, and each process makes its own rows of a batch, so memory is that of a
+batch.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -112,7 +113,7 @@ RECIPES = {
 }
 
 
-def share(batch_size, world_size, accumulate=1, pairs=False):
+def part_size(batch_size, world_size, accumulate=1, pairs=False):
     """Return how many windows of a batch each part gets: of each process, and of each accumulated
     part.
 
@@ -161,7 +162,7 @@ class TrainingBatches(SteppedBatches):
         world_size=1, accumulate=1, pairs=False,
     ):  # fmt: skip
         self.parts = world_size * accumulate
-        share(batch_size, world_size, accumulate, pairs)
+        part_size(batch_size, world_size, accumulate, pairs)  # must be whole
         super().__init__(accumulate * max(2, len(windows) // batch_size), seed, accumulate)
         self.windows, self.runs = windows, runs(windows)
         self.batch_size, self.recipe, self.n_steps = batch_size, recipe, n_epochs * self.n_batches

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
-from xmae.data.batches.batches import share
+from xmae.data.batches.batches import part_size
 from xmae.data.store.flat import (
     RECORD,
     SIGNALS,
@@ -71,7 +71,7 @@ class WindowLoader(IterableDataset):
         self, store, split, batch_size, seed=77, rank=0, world_size=1, cache=None, stream=0
     ):
         self.store = store if isinstance(store, WindowStore) else WindowStore(store)
-        share(batch_size, world_size)
+        part_size(batch_size, world_size)  # must be whole
         self.shards = shards_of(self.store, split)
         self.first = np.cumsum([0, *(shard.windows for shard in self.shards)])
         self.batch_size, self.seed, self.rank, self.world_size, self.stream = (

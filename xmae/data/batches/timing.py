@@ -12,7 +12,7 @@ import torch
 
 from xmae.beats.r_peaks import DETECTORS, fraction_of_peak, matched, r_peaks, stretches
 from xmae.beats.timing_map import STEP, map_times, timing_target
-from xmae.data.batches.batches import SteppedBatches, share
+from xmae.data.batches.batches import SteppedBatches, part_size
 from xmae.errors import UserError
 from xmae.signals.front_end import BLOCK
 from xmae.signals.scale import minmax_scale
@@ -230,7 +230,7 @@ class TimingBatches(SteppedBatches):
         People move, and three axes of acceleration stand beside the PPG.
     rank, world_size, accumulate : int
         This process, how many share each step, and into how many parts one after the other it is
-        cut. Each part draws windows of its own.
+        cut. Each part draws windows of its own, so other numbers of parts train on other windows.
     """
 
     def __init__(
@@ -238,10 +238,11 @@ class TimingBatches(SteppedBatches):
         acc=False, rank=0, world_size=1, accumulate=1,
     ):  # fmt: skip
         super().__init__(accumulate * n_batches, seed, accumulate)
-        self.rank, self.world_size = rank, world_size
+        self.rank, self.world_size, self.n_parts = rank, world_size, world_size * accumulate
         self.recordings = recordings
-        self.batch_size = share(batch_size, world_size, accumulate)
-        self.n_real = int(round(self.batch_size * real)) if recordings is not None else 0
+        self.batch_size = part_size(batch_size, world_size, accumulate)
+        # of the whole step: parts may be too small to have their share each
+        self.n_real = round(batch_size * real) if recordings is not None else 0
         self.stream, self.ecg, self.flip = stream, ecg, flip
         self.acc = acc
         wrist = {"acc": True, "motion": MOVING, "family": "wrist"} if acc else {}
@@ -260,13 +261,14 @@ class TimingBatches(SteppedBatches):
     def batch(self, step, seed):
         """Make this process's part of one step."""
         part = (step - 1) % self.accumulate * self.world_size + self.rank
-        seed = (seed * self.world_size * self.accumulate + part) % 2**63
+        seed = (seed * self.n_parts + part) % 2**63
         generator = torch.Generator().manual_seed(seed)
-        parts = []
-        if self.n_real < self.batch_size:
-            parts.append(self.generated(self.batch_size - self.n_real, generator))
-        if self.n_real:
-            parts.append(self.real(self.n_real, generator))
+        first, last = (self.n_real * number // self.n_parts for number in (part, part + 1))
+        parts, n_real = [], last - first
+        if n_real < self.batch_size:
+            parts.append(self.generated(self.batch_size - n_real, generator))
+        if n_real:
+            parts.append(self.real(n_real, generator))
         joined = [torch.cat(column) for column in zip(*parts, strict=True)]
         return TimingBatch(*joined, seed, -(-step // self.accumulate))
 

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from xmae.beats.timing_map import STEP, timing_target
+from xmae.errors import UserError
 from xmae.signals.scale import minmax_scale
 from xmae.signals.window import N_TIMES, PATCH
 
@@ -20,7 +21,8 @@ STRENGTH = 10.0  # of the ridge, on columns of variance 1
 def tokens_of(encoder, ppg, batch_size=64):
     """Return the tokens of windows, each joined with its neighbours.
 
-    Tokens of an encoder that does not cut a window into 25 are interpolated linearly.
+    Where an encoder cuts a window into more than 25, those of a patch are joined if they are a
+    whole number, else averaged; where it cuts it into fewer, they are interpolated linearly.
 
     Parameters
     ----------
@@ -34,11 +36,24 @@ def tokens_of(encoder, ppg, batch_size=64):
     -------
     float32 array, shape (n, 25, 3 D)
     """
+    device = next(encoder.parameters()).device
     scaled = torch.as_tensor(minmax_scale(np.asarray(ppg, np.float32))[0])[:, None]
-    tokens = torch.cat([encoder.tokens(part) for part in scaled.split(batch_size)]).float()
-    if tokens.shape[1] != N_PATCHES:
-        tokens = F.interpolate(tokens.transpose(1, 2), N_PATCHES, mode="linear").transpose(1, 2)
-    return with_neighbours(tokens.numpy())
+    was_training = encoder.training
+    encoder.eval()
+    parts = [encoder.tokens(part.to(device)).float().cpu() for part in scaled.split(batch_size)]
+    encoder.train(was_training)
+    return with_neighbours(by_patch(torch.cat(parts)).numpy())
+
+
+def by_patch(tokens):
+    """Bring tokens (n, N, D) to 25 a window: (n, 25, D) or (n, 25, N / 25 D)."""
+    n_tokens = tokens.shape[1]
+    if n_tokens % N_PATCHES == 0:
+        return tokens.reshape(len(tokens), N_PATCHES, -1)
+    channels_first = tokens.transpose(1, 2)
+    if n_tokens > N_PATCHES:
+        return F.adaptive_avg_pool1d(channels_first, N_PATCHES).transpose(1, 2)
+    return F.interpolate(channels_first, N_PATCHES, mode="linear").transpose(1, 2)
 
 
 def with_neighbours(x):
@@ -73,6 +88,11 @@ def dense_maps(tokens, pulses, folds):
     -------
     float32 array, shape (n, 3, 250)
         Zeros in windows of no fold.
+
+    Raises
+    ------
+    UserError
+        If no patch that a fold is fitted on has known pulses.
     """
     moments = PATCH // STEP
     target, known = timing_target(torch.as_tensor(pulses, dtype=torch.float32), N_TIMES // STEP)
@@ -81,6 +101,8 @@ def dense_maps(tokens, pulses, folds):
     found = np.zeros_like(target)
     for fitted, scored in folds:
         use = whole[fitted]
+        if not use.any():
+            raise UserError("no pulse is known in the windows to fit a dense probe on")
         new = tokens[scored].reshape(-1, tokens.shape[2])
         row = ridge(tokens[fitted][use], target[fitted][use], new)
         found[scored] = row.reshape(len(scored), N_PATCHES, -1)

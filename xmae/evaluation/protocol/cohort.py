@@ -15,6 +15,8 @@ from xmae.evaluation.protocol.folds import Trial, fold_constants, make_trial
 from xmae.evaluation.protocol.tasks import REGISTRY
 from xmae.signals.window import N_TIMES, SFREQ
 
+WINDOW_S = N_TIMES / SFREQ
+
 
 @dataclass(frozen=True)
 class Cohort:
@@ -54,6 +56,17 @@ class Cohort:
             delay = recording_delay(self.windows.ppg[rows].ravel(), peaks)
             found[rows] = np.nan if delay is None else delay
         return found
+
+    def pulses(self):
+        """Return the pulses of each window by its ECG, with those of the windows before and after:
+        times in s, ascending, (n, K), NaN at the end; all NaN where the delay cannot be found.
+        """
+        beats, follows = self.windows.beats, self.windows.follows
+        before, after = np.full_like(beats, np.nan), np.full_like(beats, np.nan)
+        before[1:] = np.where(follows[:-1, None], beats[:-1] - WINDOW_S, np.nan)
+        after[:-1] = np.where(follows[:-1, None], beats[1:] + WINDOW_S, np.nan)
+        joined = np.concatenate([before, beats, after], axis=1)
+        return np.sort(joined + self.delays()[:, None] / SFREQ, axis=1)
 
     def score(self, reading):
         """Compare a reading of all windows with the truth: `Scored`."""
