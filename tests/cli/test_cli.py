@@ -511,8 +511,10 @@ def test_the_example_is_embedded_and_its_channels_swapped_are_refused(capsys, tm
     assert f"median {table['hr'].median():.1f} bpm, given in 6 of 6 windows" in rate
     ecg = neurokit2.ecg_clean(pd.read_csv(path)["ecg [mV]"], sampling_rate=125)
     truth = neurokit2.ecg_peaks(ecg, sampling_rate=125)[1]["ECG_R_Peaks"] / 125
-    # some beats of this heart have no pulse; the head of "base" is off by 10 here
-    assert table["hr"].median() == pytest.approx(60 / np.median(np.diff(truth)), abs=5)
+    # some beats of this heart have no pulse, so a window counts fewer of them than the ECG;
+    # between pulses that follow each other the interval is the heart's
+    interval = pd.read_csv(tmp_path / "run" / "beats.csv")["interval_s"].median()
+    assert 60 / interval == pytest.approx(60 / np.median(np.diff(truth)), abs=2)
     swapped = pd.read_csv(path).rename(columns={"ppg": "ecg", "ecg [mV]": "ppg"})
     swapped.to_csv(tmp_path / "swapped.csv", index=False)
     assert "ppg and ecg look swapped" in complaint(capsys, "embed", tmp_path / "swapped.csv")
