@@ -54,6 +54,14 @@ def markdown_table(columns, rows, right=True):
     return "\n".join(lines)
 
 
+def sections(tables):
+    """Return Markdown tables below one another: {title: (columns, rows)} -> text."""
+    return "".join(
+        f"\n## {title}\n\n{markdown_table(columns, rows)}\n"
+        for title, (columns, rows) in tables.items()
+    )
+
+
 def write_tables(result, out):
     """Write table.md, table.csv and table.html of an evaluation's result into `out`; return the
     path of the first.

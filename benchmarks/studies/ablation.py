@@ -2,8 +2,19 @@
 trained on.
 
 Each run differs from the one before in one part: the published method; the delay taken off;
-timing; the twin; a tolerance and a bridge that starts near in time. The page names the commands.
-Each run's own settings say what it is; its row is named after its folder.
+timing; the twin; a tolerance and a bridge that starts near in time.
+
+    SIZE="--size small --batch-size 64"
+    xmae pretrain cinc --method xmae $SIZE --epochs 28 --out runs/published
+    TIMED="cinc --method xmae-timing $SIZE --epochs 13 --options.near=0 --options.tolerance=0"
+    xmae pretrain $TIMED --options.real=1 --options.timing=0 --out runs/delay
+    xmae pretrain $TIMED --options.real=1 --out runs/timing
+    xmae pretrain $TIMED --seed 77 --out runs/twin-77
+    xmae pretrain cinc --method xmae-timing $SIZE --epochs 13 --seed 77 --out runs/all-77
+    python -m xmae.benchmarks.studies.ablation runs/all runs/published runs/delay ...
+
+The last two once for each seed. An epoch of `xmae-timing` has 16,000 windows, one of `xmae` as many
+as the store. Each run's own settings say what it is; its row is named after its folder.
 """
 
 from pathlib import Path

@@ -19,6 +19,7 @@ from xmae.beats.rivals import METHODS
 from xmae.benchmarks.studies.readings import (
     FEATURES,
     QUALITY,
+    against_first,
     percent,
     read_embedding,
     remembered,
@@ -39,9 +40,9 @@ from xmae.evaluation.protocol.beat_scores import (
 )
 from xmae.evaluation.protocol.bootstrap import COVERAGE_NOTE, mean_with_interval
 from xmae.evaluation.protocol.cohort import load_cohort
-from xmae.evaluation.protocol.paired import holm, power_note, sign_flip_test
+from xmae.evaluation.protocol.paired import power_note
 from xmae.models import load_encoder
-from xmae.tables import markdown_table
+from xmae.tables import sections
 
 UNTRAINED, SEED = "untrained, as the first", 77
 POOLED = ("method", "error, bpm", "within 5 bpm, %", "p (Holm)")
@@ -82,9 +83,7 @@ def open_all(cohort, models):
 def rate_cells(scored):
     """Return the cells of the heart rate of each method: {name: [error, within 5 bpm, p]}."""
     scores = {name: rate_scores(one) for name, one in scored.items()}
-    first, *rest = scores
-    tests = [sign_flip_test(scores[first]["error"], scores[name]["error"]) for name in rest]
-    p = dict(zip(rest, holm(tests), strict=True))
+    p = against_first(scores)
     return {
         name: [
             mean_with_interval(score["error"]), percent(score["within"]),
@@ -133,17 +132,14 @@ def probes(store: str, models: list, /) -> str:
     for method in METHODS:
         dense[f"{method}, read directly"] = cohort.score(remembered(ppg, method))
     beats, share = beat_cells(cohort, dense)
-    rows = {
+    tables = {
         "Pooled probe": (POOLED, [[name, *row] for name, row in rate_cells(pooled).items()]),
         "Dense probe": (
             DENSE,
             [[name, *row, *beats.get(name, [None] * 5)] for name, row in rate_cells(dense).items()],
         ),
     }
-    text = head(cohort, max(len(pooled), len(dense)) - 1, share)
-    for title, (columns, cells) in rows.items():
-        text += f"\n## {title}\n\n{markdown_table(columns, cells)}\n"
-    return text
+    return head(cohort, max(len(pooled), len(dense)) - 1, share) + sections(tables)
 
 
 def head(cohort, n_rivals, share):

@@ -47,7 +47,7 @@ from xmae.evaluation.protocol.paired import holm, power_note, sign_flip_test
 from xmae.export.int8_reader import Int8Reader
 from xmae.files import atomic_file, cache_folder
 from xmae.models import load_encoder
-from xmae.tables import markdown_table
+from xmae.tables import sections
 
 QUALITY = 0.9  # of PPG and ECG: a clean window
 FEATURES = "hand-made features, ridge"
@@ -103,13 +103,20 @@ def remembered(ppg, method):
     return reading
 
 
+def against_first(scores):
+    """Test the heart-rate error of each method against the first: {name: p}, by sign flips over
+    subjects, Holm-adjusted; `scores` are `rate_scores` by name.
+    """
+    first, *rest = scores
+    tests = [sign_flip_test(scores[first]["error"], scores[name]["error"]) for name in rest]
+    return dict(zip(rest, holm(tests), strict=True))
+
+
 def rate_rows(scored):
     """Return the cells of the heart-rate table, and the rows as numbers."""
     first = next(iter(scored.values()))
     scores = {name: rate_scores(one) for name, one in scored.items()}
-    ours, rivals = scores[next(iter(scores))]["error"], list(scored)[1:]
-    tested = holm([sign_flip_test(ours, scores[name]["error"]) for name in rivals])
-    p_values = dict(zip(rivals, tested, strict=True))
+    p_values = against_first(scores)
     our_surest = surest(first.certainty, first.error)
     cells = []
     for name, one in scored.items():
@@ -263,10 +270,7 @@ def readings(store: str, models: list = (), /) -> str:
         "Irregular rhythm": (IRREGULAR_COLUMNS, irregular_rows(cohort, scored)),
         "Change of the pulse's delay within a recording": (HRV, delay_rows(cohort, scored)),
     }
-    text = head(cohort, len(scored) - 1, share)
-    for title, (columns, rows) in tables.items():
-        text += f"\n## {title}\n\n{markdown_table(columns, rows)}\n"
-    return text
+    return head(cohort, len(scored) - 1, share) + sections(tables)
 
 
 def head(cohort, n_rivals, share):
