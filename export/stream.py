@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from xmae.beats.certainty import shipped_certainty
+from xmae.beats.certainty import shipped_certainty, table_of_name
 from xmae.beats.codes import as_codes
 from xmae.beats.periods import Periods
 from xmae.beats.reader import RATE_RANGE, TICKS, TICKS_S, BeatReader, MapCode
@@ -114,7 +114,7 @@ class Stream:
     inverted : bool
         Whether systole falls.
     certainty : Certainty, optional
-        Default: that of the shipped `beats-mcu`, or of the tier without a network.
+        Default: that of the named model; of the shipped `beats-mcu` for a file.
 
     Raises
     ------
@@ -137,9 +137,8 @@ class Stream:
         if not 8 <= bits <= MAX_BITS:
             raise UserError(f"codes of {bits} bits; a stream takes 8 to {MAX_BITS}")
         self.sfreq, self.bits, self.hop_s, self.inverted = sfreq, bits, hop_s, inverted
-        without = model == DSP
-        self.network = DspTier() if without else StreamNetwork(int8_file(model))
-        self.table = certainty or (shipped_certainty(DSP) if without else shipped_certainty())
+        self.network = DspTier() if model == DSP else StreamNetwork(int8_file(model))
+        self.table = certainty or table_of_name(str(model)) or shipped_certainty()
         self.code = MapCode.of_scale(self.network.scale, LOG_SHARE)
         self.reset()
 

@@ -59,15 +59,16 @@ def load(name):
     Parameters
     ----------
     name : str or Path
-        A shipped encoder ("base", "base-timing", "student-mcu", "student-mcu-s", "student-app",
-        "beats-mcu"), a file, the folder of a training, or "hf://org/name".
+        A shipped encoder ("base", "student-mcu", "student-mcu-s", "student-app",
+        "beats-mcu-s", "beats-mcu", "beats-app"), a file, the folder of a training, or
+        "hf://org/name".
 
     Returns
     -------
     nn.Module
-        `model.read(ppg, sfreq)` reads raw PPG (n_times,): a `WindowReading`, or of "beats-mcu" a
-        `HeartReading`. `model(windows)` embeds tensors (batch, 1, n) of cleaned PPG at 100 Hz,
-        scaled to [-1, 1].
+        `model.read(ppg, sfreq)` reads raw PPG (n_times,): a `WindowReading`, or of a student
+        that reads beats a `HeartReading`. `model(windows)` embeds tensors (batch, 1, n) of cleaned
+        PPG at 100 Hz, scaled to [-1, 1].
 
     Raises
     ------
@@ -159,7 +160,7 @@ def of_recording(encoder, recording, heads, table):
     return WindowReading(windows.start_s, windows.ppg_quality, embedding, said)
 
 
-def embed(recording, out="runs/embed", model="base-timing", **settings):
+def embed(recording, out="runs/embed", model="base", **settings):
     """Embed a recording, or the recordings of a file.
 
     Parameters

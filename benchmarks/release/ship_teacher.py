@@ -1,6 +1,6 @@
 """Ship a teacher: its encoder, and what stands around it, so that a pretraining can go on.
 
-    python -m xmae.benchmarks.release.ship_teacher RUN CINC_STORE base-timing
+    python -m xmae.benchmarks.release.ship_teacher RUN CINC_STORE base
 
 RUN is the folder of a finished `xmae pretrain`. What its certainty promises comes from validation
 recordings of the store, and from no other data.

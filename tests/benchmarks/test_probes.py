@@ -38,16 +38,16 @@ def test_the_page_has_both_probes_of_each_encoder(small_store, tmp_path, monkeyp
     monkeypatch.setattr(study, "METHODS", ("elgendi",))
     path = tmp_path / "resnet.safetensors"
     save_encoder(ResNetEncoder(**SIZES["small"]), path, {})
-    page = study.probes(small_store, ["base-timing", str(path)])
+    page = study.probes(small_store, ["base", str(path)])
     pooled, dense = page.split("## Pooled probe")[1].split("## Dense probe")
     for text in (pooled, dense):
-        assert all(f"| {name} |" in text for name in ("base-timing", "resnet", study.UNTRAINED))
+        assert all(f"| {name} |" in text for name in ("base", "resnet", study.UNTRAINED))
     assert study.FEATURES in pooled and "elgendi, read directly" in dense
     error = {
         row.split("|")[1].strip(): float(row.split("|")[2].split()[0])
         for row in dense.splitlines()
         if row.startswith("| ") and "method" not in row and "--" not in row
     }
-    assert error["base-timing"] < error["resnet"]
+    assert error["base"] < error["resnet"]
     with pytest.raises(UserError, match="no model given"):
         study.probes(small_store, [])

@@ -210,7 +210,7 @@ def test_version(capsys):
             ["embed", "a.npz", "--target", "tflite"],
             "unknown --target 'tflite'; expected one of litert, executorch",
         ),
-        (["embed", "a.npz", "--target", "onnx"], "--target onnx: base-timing is no bundle"),
+        (["embed", "a.npz", "--target", "onnx"], "--target onnx: base is no bundle"),
         (["embed", "."], "a folder; expected one recording$"),
     ],
 )
@@ -461,7 +461,7 @@ def test_embed_gives_a_row_a_window(encoder, capsys, tmp_path):
     )
 
 
-@pytest.mark.parametrize("model", ["beats-mcu", "base-timing"])
+@pytest.mark.parametrize("model", ["beats-mcu", "base"])
 def test_embed_with_a_model_that_finds_beats_gives_them(capsys, tmp_path, model):
     """They are the ECG's beats of the same minute, and the heart rates are those of the beats."""
     path = tmp_path / "recording.csv"

@@ -83,7 +83,7 @@ def test_a_student_goes_on_from_its_weights(small_store, tmp_path):
 @pytest.mark.parametrize(
     "model, verb, expected",
     [
-        ("base", "xmae.training.pretrain.pretrain", {"size": "base", "init": "base"}),
+        ("base", "xmae.training.pretrain.pretrain", {"size": "small", "init": "base"}),
         ("student-app", "xmae.distill.distill.distill", {"tier": "app", "init": "student-app"}),
     ],
 )
@@ -91,9 +91,9 @@ def test_more_windows_go_on_as_the_encoder_was_made(monkeypatch, model, verb, ex
     called = {}
     monkeypatch.setattr(verb, lambda *words, **named: called.update(named, words=words))
     finetune(model, "store", "run", epochs=3)
-    assert called["lr"] == pytest.approx({"base": 1e-4}.get(model, 1e-3))
+    assert called["lr"] == pytest.approx(1e-3 / 3 if model == "base" else 1e-3)
     assert called["epochs"] == 3 and expected.items() <= called.items()
-    assert called["words"][:3] in (("store", "run", "xmae"), ("base", "store", "run"))
+    assert called["words"][:3] in (("store", "run", "xmae-timing"), ("base", "store", "run"))
 
 
 def test_a_student_of_another_tier_is_refused(small_store, tmp_path):

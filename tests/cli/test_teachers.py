@@ -96,7 +96,7 @@ def test_parameters_of_a_program_are_not_said_to_be_none():
     row = teachers.row_of("toy", program, took)
     assert teachers.parameters_of(row) == "a program"
     row = teachers.row_of("base", load_encoder("base"), took)
-    assert teachers.parameters_of(row) == "2,235,396"
+    assert teachers.parameters_of(row) == "566,912"
 
 
 def test_only_programs_teach_without_tokens():

@@ -323,7 +323,9 @@ def test_fine_tuning_learns_from_a_head_that_knows_the_mean_only(
 
 
 def test_what_fuse_refuses(lead_store, pretrained, ppg_encoder, tmp_path):
-    ecg = str(pretrained[0] / "encoder.safetensors")
+    ecg, seen = str(pretrained[0] / "encoder.safetensors"), tmp_path / "seen.safetensors"
+    scored = next(x for x, split in WindowStore(lead_store).splits.items() if split == "test")
+    save_encoder(load_encoder(ppg_encoder), seen, {"splits": {scored: "train"}})
     for settings, said in (
         ({"ppg": ppg_encoder}, "at least two encoders"),
         ({"ppg": ppg_encoder, "ecg": ppg_encoder}, "is no encoder of ecg"),
@@ -331,7 +333,7 @@ def test_what_fuse_refuses(lead_store, pretrained, ppg_encoder, tmp_path):
         ({"ppg": ppg_encoder, "ecg": ecg, "fusion": "sum"}, "unknown fusion"),
         ({"ppg": ppg_encoder, "ecg": ecg, "tasks": "mood"}, "unknown task"),
         ({"ppg": ppg_encoder, "ecg": ecg, "ecg_channels": "II,V9"}, "unknown channel 'V9'"),
-        ({"ppg": "base", "ecg": ecg}, "was trained or chosen on"),
+        ({"ppg": str(seen), "ecg": ecg}, "was trained or chosen on"),
     ):
         with pytest.raises(UserError, match=said):
             fuse(lead_store, str(tmp_path), **settings)

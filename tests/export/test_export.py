@@ -45,8 +45,8 @@ SLOW = ("student-mcu", "executorch", "fp32")
 STUDENT = [cell for cell in CELLS if cell[0] == "student-mcu" and cell != SLOW]
 LEFT = [cell for cell in CELLS if cell not in (*STUDENT, *OTHERS)]
 # 4 bits are too few for this teacher: 0.909 / 0.717 where 0.9 / 0.75 is asked
-FEW = ("base-timing", "litert", "weight-int4")
-SHORT = pytest.mark.xfail(strict=True, reason="base-timing in 4 bits: 5th percentile below 0.75")
+FEW = ("base", "litert", "weight-int4")
+SHORT = pytest.mark.xfail(strict=True, reason="base in 4 bits: 5th percentile below 0.75")
 
 
 def extended(which):

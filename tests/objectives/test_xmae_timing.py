@@ -199,30 +199,28 @@ def test_processes_and_accumulated_parts_share_a_step(small_store):
 
 def test_a_student_follows_a_teachers_map(small_store, tmp_path):
     """The teacher adds its own loss, stays out of the student's files, and its subjects count."""
-    alone, taught = (
-        OBJECTIVES["timing"](teacher=name, follow=0.5).eval() for name in ("", "base-timing")
-    )
+    alone, taught = (OBJECTIVES["timing"](teacher=name, follow=0.5).eval() for name in ("", "base"))
     taught.load_state_dict(alone.state_dict())
     batch = TimingBatches(None, 8, 1, 5).batch(1, 3)
-    answer = load_encoder("base-timing").timing(batch.ppg)
+    answer = load_encoder("base").timing(batch.ppg)
     length = answer[:, :2].norm(dim=1).square().clamp(max=1)  # the interval counts where it is sure
     weight = torch.stack([torch.ones_like(length), length], 1)
     more = timing_loss(alone.model.timing(batch.ppg), answer, weight)
     assert torch.allclose(taught(batch), alone(batch) + 0.5 * more)
     assert torch.equal(taught.validate(batch), alone.validate(batch))
-    options = {"steps": 4, "teacher": "base-timing"}
+    options = {"steps": 4, "teacher": "base"}
     result = pretrain(
         small_store, str(tmp_path), "timing", "mcu", epochs=1, batch_size=4, options=options
     )
     student = load_encoder(result["encoder"])
     assert student.provenance["teacher"]["method"] == "xmae-timing"
     assert set(load_file(tmp_path / "model.safetensors")) == set(alone.state_dict())
-    with pytest.raises(UserError, match="base: reads no beats"):
-        OBJECTIVES["timing"](teacher="base")
+    with pytest.raises(UserError, match="student-mcu: reads no beats"):
+        OBJECTIVES["timing"](teacher="student-mcu")
     # one that begins from a checkpoint of this run knows the teacher too
     (tmp_path / "encoder.safetensors").unlink()
     origin = begin_from(OBJECTIVES["timing"](), str(tmp_path / "checkpoints" / "last.ckpt"))
-    assert subjects_of(origin) >= subjects_of(load_encoder("base-timing").provenance)
+    assert subjects_of(origin) >= subjects_of(load_encoder("base").provenance)
 
 
 def test_a_store_without_ecg_is_one_line(small_store):

@@ -16,7 +16,7 @@ PROVENANCE = {
     "Goldberger et al. 2000), a modified excerpt under the Open Data Commons Attribution License "
     "1.0. ICU patients at "
     "rest: not wearable data; the delay from ECG to PPG includes the monitor's own processing.",
-    "Weights": "The teacher goes on from the shipped base-timing, which never saw these people, "
+    "Weights": "The teacher goes on from the shipped base, which never saw these people, "
     "on the training subjects and on generated people (xmae twin). The student's timing is that "
     "of the shipped beats-mcu, which never saw these people; its embedding was distilled in this "
     "run. Generated people are in no result.",
@@ -86,7 +86,7 @@ def steps_of(out, quick, seed):
     return {
         "prepare": lambda: prepare(["bidmc"], store, min_quality=-1),
         "pretrain": lambda: pretrain(
-            store, str(out / "pretrain"), method="xmae-timing", size="small", init="base-timing",
+            store, str(out / "pretrain"), method="xmae-timing", size="small", init="base",
             epochs=epochs, batch_size=32, lr=3e-4, seed=seed,
             options={"steps": 20 if quick else 100},
         ),

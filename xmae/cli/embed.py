@@ -33,7 +33,7 @@ TOLD = {  # repairs that change what an embedding means
     "ecg_unit": "the stated unit of the ECG was wrong",
 }
 WEAK = 0.9  # skill below which a head's error is above a third of how much people differ
-BY_BEATS = "; base-timing and beats-mcu read it off the beats"
+BY_BEATS = "; base and the students that read beats, as beats-mcu, read it off the beats"
 NOT_CALIBRATED = "its certainty was calibrated on nobody, so every heart rate is given"
 # of a bundle; first: default
 TARGETS = ("litert", "executorch", "onnx")
@@ -70,7 +70,7 @@ class Answer:
 def embed(
     file: str,
     out: str = "runs/embed",
-    model: str = "base-timing",
+    model: str = "base",
     target: str | None = None,
     precision: str | None = None,
     part: str | None = None,
@@ -90,8 +90,8 @@ def embed(
         embedding, a row per 10 s window. Models that find beats give hr, certainty, the number of
         beats, RMSSD and SDNN (ms) there, and one row per beat in beats.csv.
     model : str
-        A shipped encoder ("base", "base-timing", "student-mcu", "student-mcu-s", "student-app",
-        "beats-mcu"), a safetensors file, or the folder of a bundle.
+        A shipped encoder ("base", "student-mcu", "student-mcu-s", "student-app",
+        "beats-mcu-s", "beats-mcu", "beats-app"), a safetensors file, or the folder of a bundle.
     target : str or None
         Runtime for a bundle: "litert" (the default), "executorch" or "onnx". Other models run in
         PyTorch.

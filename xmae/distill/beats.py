@@ -4,15 +4,18 @@ What leads to the timing map is taken as it is and stays, so beats, rate, rhythm
 are those of the shipped student to the bit. Only what leads to the embedding alone is trained.
 """
 
+from functools import cache
+
 import torch
 
 from xmae.models.beat_student import BeatStudent
 from xmae.models.checkpoint import MOVING, load_encoder
 
-BEATS = ("beats-mcu",)  # shipped students of PPG alone
 TIMING = ("stem", "down", "blocks", "to_map")  # parts of a student that its map depends on
 WIDEST = 2.0  # largest number of the embedding, beside 1 of the map
-SLOW, BRANCH = (64, 96, 128), 128  # channels of the way to the embedding
+BEATS = {  # shipped students of PPG alone: channels of the way to the embedding
+    "beats-mcu": {"slow": (64, 96, 128), "branch": 128},
+}
 
 
 def beat_student(name, embed_dim):
@@ -30,8 +33,7 @@ def beat_student(name, embed_dim):
     BeatStudent
     """
     known = load_encoder(name)
-    sizes = {"slow": SLOW, "branch": BRANCH, "embed_dim": embed_dim}
-    student = BeatStudent(**known.config | sizes)
+    student = BeatStudent(**known.config | BEATS[name] | {"embed_dim": embed_dim})
     student.load_state_dict(timing_state(known), strict=False)
     return student
 
@@ -41,13 +43,18 @@ def shipped_timing(student):
     none.
     """
     own = timing_state(student)
-    for name in (*BEATS, *MOVING):
-        shipped = load_encoder(name)
-        known = timing_state(shipped)
-        same = own.keys() == known.keys() and student.padding == shipped.padding
+    for name, (padding, known) in shipped_timings().items():
+        same = own.keys() == known.keys() and student.padding == padding
         if same and all(torch.equal(own[key], known[key]) for key in own):
             return name
     return None
+
+
+@cache
+def shipped_timings():
+    """Return the padding and the tensors of the timing of each shipped student, by name."""
+    students = {name: load_encoder(name) for name in (*BEATS, *MOVING)}
+    return {name: (known.padding, timing_state(known)) for name, known in students.items()}
 
 
 def timing_state(student):

@@ -56,8 +56,9 @@ def distill(
         Run folder: student.safetensors, metrics.json and checkpoints.
     tier : str
         Size of the student: "mcu-s" (64 KiB of int8 weights, 1 M multiply-accumulates for a
-        window), "mcu" (192 KiB, 4 M) or "app" (phones: 1 M parameters, 25 M). Or "beats-mcu": the
-        shipped student that reads beats; its timing stays as it is, a new embedding is learnt.
+        window), "mcu" (192 KiB, 4 M) or "app" (phones: 1 M parameters, 25 M). Or "beats-mcu-s",
+        "beats-mcu" or "beats-app": a shipped student that reads beats. Its timing stays as it is, a
+        new embedding is learnt.
     loss : str
         Loss of the embedding: "mse" (squared error, dimensions standardised), "cosine", or
         "relational" (distances and angles among the embeddings of a batch; their place is then the
@@ -173,6 +174,7 @@ def learn(teacher, splits, train, val, out, settings, last=None, logger=None, be
     student = untrained(tier, teacher.embed_dim)
     if tier in BEATS:
         more = {"timing": tier, "teacher_embedding": centre(train, val)}
+        more |= {"begun_from": load_encoder(tier).provenance}
         splits = with_splits_of(tier, splits)
     objective = Distillation(
         student, train, settings["token_weight"], settings["rate_weight"], settings["loss"],

@@ -194,9 +194,7 @@ def refuse_seen(encoder, subjects):
     if both := sorted(seen_subjects(encoder) & set(subjects)):
         raise UserError(
             f"the encoder was trained or chosen on {', '.join(both)}, so they cannot be scored; "
-            "prepare the store with"
-            " the split that the encoder was trained with (for shipped encoders: "
-            "xmae/data/bidmc/splits.csv)"
+            "prepare the store with the split that the encoder was trained with"
         )
 
 

@@ -36,7 +36,6 @@ KINDS = {  # what a file says of itself: the class, made from its attribute `con
 }
 SHIPPED_NAMES = (
     "base",
-    "base-timing",
     "student-mcu",
     "student-mcu-s",
     "student-app",
@@ -110,9 +109,9 @@ def load_encoder(name, ppg=True):
     Parameters
     ----------
     name : str or Path
-        A shipped encoder ("base", "base-timing", "student-mcu", ...), a safetensors
-        file that `save_encoder` wrote, the folder of a training, one as `xmae publish` writes it,
-        or "hf://org/name" on a hub.
+        A shipped encoder ("base", "student-mcu", ...), a safetensors file that `save_encoder`
+        wrote, the folder of a training, one as `xmae publish` writes it, or
+        "hf://org/name" on a hub.
     ppg : bool
         Whether it must take PPG; if not, a criss-cross encoder of ECG, EEG or respiration is
         welcome too.
