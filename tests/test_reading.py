@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import neurokit2
 import numpy as np
 import pytest
 import torch
@@ -49,6 +50,29 @@ def test_an_encoder_reads_raw_counts_of_any_rate(recording):
     np.testing.assert_allclose(turned.embedding, reading.embedding, atol=1e-3)
     slower = model.read(counts(recording)[::2], 62.5)
     assert np.median(slower.heads["hr"]) == pytest.approx(np.median(reading.heads["hr"]), abs=1)
+
+
+@pytest.mark.parametrize("name", ["base", "beats-mcu"])
+def test_a_reading_has_beats_and_says_which_way_up_the_ppg_was(recording, name):
+    """They are the ECG's beats; the same PPG upside down gives the same, and it is said."""
+    model, ppg = xmae.load(name), counts(recording)
+    reading, turned = model.read(ppg, 125), model.read(-ppg, 125)
+    assert len(reading.intervals) == len(reading.beats) - 1 == len(reading.confidence) - 1
+    ecg = neurokit2.ecg_clean(recording.ecg[: len(ppg)], sampling_rate=125)
+    truth = neurokit2.ecg_peaks(ecg, sampling_rate=125)[1]["ECG_R_Peaks"] / 125
+    longest = np.nanmedian(reading.intervals)
+    assert 60 / longest == pytest.approx(60 / np.median(np.diff(truth)), abs=1)
+    np.testing.assert_allclose(turned.beats, reading.beats, atol=0.002)
+    assert np.isfinite(reading.irregularity).any() and (reading.certainty <= 1).all()
+    said = {"base": lambda x: "inverted_ppg" in x.repairs, "beats-mcu": lambda x: x.polarity}[name]
+    assert (said(reading), said(turned)) in ((False, True), ("upright", "inverted"))
+    assert "inverted" in str(turned) and "inverted" not in str(reading)
+    # set in the place of detected
+    forced = model.read(ppg, 125, polarity="inverted")
+    same = model.read(-ppg, 125, polarity="upright")
+    np.testing.assert_allclose(forced.embedding, same.embedding, atol=1e-3)
+    with pytest.raises(UserError, match="sideways"):
+        model.read(ppg, 125, polarity="sideways")
 
 
 @pytest.mark.parametrize("model", ["student-mcu-s", "beats-mcu"])

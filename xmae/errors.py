@@ -73,6 +73,13 @@ def require_at_least(least: float, **settings: float) -> None:
             raise UserError(f"{name} is {value:g}; expected at least {least:g}")
 
 
+def require_share(**settings: float) -> None:
+    """Raise a `UserError` if one of the settings is no share, 0 to 1."""
+    for name, value in settings.items():
+        if not 0 <= value <= 1:
+            raise UserError(f"{name} is a share between 0 and 1, not {value:g}")
+
+
 def did_you_mean(word: object, choices: Iterable[object]) -> str:
     """Return the end of a message, "; did you mean NAME?", with the choice most similar to the
     word; "" if none is.

@@ -5,13 +5,14 @@ a tensor is, a rate that no recorder of PPG has. PyTorch is imported when it is 
 runtime embeds files without it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from xmae.beats.certainty import answered, table_of_name
+from xmae.beats.intervals import irregularity, sure_intervals
 from xmae.cli.embed import embed as embed_file
 from xmae.data.prepare.windowing import prepare_recording
 from xmae.data.recording.checks import upright
@@ -38,19 +39,37 @@ class WindowReading:
     heads : dict of float arrays, shape (n,)
         Answers of linear heads that came with the encoder: "hr" in bpm, and so on. The heart rate
         of an encoder that finds beats is that of its beats; NaN where they are not sure enough.
+    repairs : list of str
+        What was done to the signal, such as "inverted_ppg": its pulses fell, so it was turned over.
+    beats, confidence : float array, shape (n_beats,), or None
+        Times of pulses, s from the first sample, and how sure each is, 0 to 1; None of an encoder
+        that finds none.
+    intervals : float array, shape (n_beats - 1,), or None
+        s; NaN between windows, and where one of the two beats is doubtful.
+    certainty, irregularity : float array, shape (n,), or None
+        How sure a window's heart rate is, 0 to 1, and the mean change of neighbouring intervals
+        over their mean.
     """
 
     start_s: np.ndarray
     quality: np.ndarray
     embedding: np.ndarray
     heads: dict
+    repairs: list = field(default_factory=list)
+    beats: np.ndarray | None = None
+    confidence: np.ndarray | None = None
+    intervals: np.ndarray | None = None
+    certainty: np.ndarray | None = None
+    irregularity: np.ndarray | None = None
 
     def __str__(self):
         """Return the reading as one line of text."""
         known = {task: values[np.isfinite(values)] for task, values in self.heads.items()}
         said = [f"{task} {np.median(values):.1f}" for task, values in known.items() if len(values)]
         quality = f"median quality {np.median(self.quality):.2f}"
-        return ", ".join([f"{len(self.start_s)} windows of 10 s", quality, *said])
+        found = [] if self.beats is None else [f"{len(self.beats)} beats"]
+        done = [name.replace("_", " ") for name in self.repairs]
+        return ", ".join([f"{len(self.start_s)} windows of 10 s", quality, *said, *found, *done])
 
 
 def load(name):
@@ -112,7 +131,7 @@ def refuse_raw(_, arguments):
         )
 
 
-def read_windows(encoder, ppg, sfreq, heads=None, table=None):
+def read_windows(encoder, ppg, sfreq, heads=None, table=None, polarity="auto"):
     """Read raw PPG with an encoder, in windows of 10 s.
 
     Parameters
@@ -127,6 +146,9 @@ def read_windows(encoder, ppg, sfreq, heads=None, table=None):
     table : Certainty, optional
         Certainty table of an encoder that finds beats: from which certainty on their heart rate is
         given.
+    polarity : str
+        "auto" turns a PPG over where it is certain that its pulses fall; "upright" takes it as it
+        is; "inverted" turns it over.
 
     Returns
     -------
@@ -135,29 +157,43 @@ def read_windows(encoder, ppg, sfreq, heads=None, table=None):
     Raises
     ------
     UserError
-        If the rate is out of range, or no whole window of 10 s has a signal.
+        If the rate is out of range, the polarity none of these, or no whole window of 10 s has a
+        signal.
     """
     x = np.asarray(ppg, np.float64)
     if x.ndim != 1:
         raise UserError(f"expected one row of PPG samples, got shape {x.shape}")
     if not MIN_SFREQ <= sfreq <= MAX_SFREQ:
         raise UserError(f"sampling rate {sfreq:g} Hz; expected {MIN_SFREQ} to {MAX_SFREQ} Hz")
-    return of_recording(encoder, Recording("somebody", "ppg", float(sfreq), x), heads or {}, table)
+    recording = Recording("somebody", "ppg", float(sfreq), x)
+    return of_recording(encoder, recording, heads or {}, table, polarity)
 
 
-def of_recording(encoder, recording, heads, table):
+def of_recording(encoder, recording, heads, table, polarity="auto"):
     """Read the PPG of a `Recording` window by window: `WindowReading`."""
     from xmae.evaluation.heads.embedding import embed_windows
 
     bare = Recording(recording.subject, recording.record, recording.sfreq, recording.ppg)
-    windows, _ = prepare_recording(upright(bare), min_quality=-1)
+    bare = upright(bare, polarity)
+    windows, _ = prepare_recording(bare, min_quality=-1)
     if not len(windows):
         raise UserError(f"{recording.record}: no window of 10 s without missing or flat stretches")
     embedding = embed_windows(encoder, windows)
     said = {task: head.apply(embedding) for task, head in heads.items() if head.has_skill}
+    found = {}
     if hasattr(encoder, "read_windows"):  # its own beats say more than a head could
-        said["hr"] = answered(encoder.read_windows(windows.ppg), table)
-    return WindowReading(windows.start_s, windows.ppg_quality, embedding, said)
+        reading = encoder.read_windows(windows.ppg)
+        said["hr"] = answered(reading, table)
+        found = {
+            "beats": windows.start_s[reading.window] + reading.time,
+            "confidence": reading.confidence,
+            "intervals": sure_intervals(reading)[1:],
+            "certainty": reading.certainty,
+            "irregularity": irregularity(reading.time, reading.window, len(windows)),
+        }
+    return WindowReading(
+        windows.start_s, windows.ppg_quality, embedding, said, bare.repairs, **found
+    )
 
 
 def embed(recording, out="runs/embed", model="base", **settings):

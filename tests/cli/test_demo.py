@@ -21,7 +21,7 @@ from xmae.models.checkpoint import load_encoder
 
 pytestmark = pytest.mark.extended
 RUNTIMES = ("executorch", "litert", "onnx")
-OF_BEATS = {"hr", "certainty", "n_beats", "rmssd", "sdnn"}
+OF_BEATS = {"hr", "certainty", "n_beats", "rmssd", "sdnn", "irregularity"}
 RECORDING = str(bidmc_files()[0])
 
 

@@ -4,6 +4,7 @@ restart.
 
 import itertools
 import shutil
+import time
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from xmae.benchmarks.studies.loading_speed import enlarge, epochs, rate, steps
 from xmae.data import WindowStore
-from xmae.data.batches.batches import RECIPES, TrainingBatches, store_batches
+from xmae.data.batches.batches import RECIPES, SteppedBatches, TrainingBatches, store_batches
 from xmae.data.batches.loader import WindowLoader
 from xmae.data.bidmc import bidmc_files
 from xmae.data.prepare.prepare import prepare
@@ -241,3 +242,18 @@ def test_speed_is_of_the_order_that_a_gpu_needs(tmp_path):
         assert mapped > 20_000 and streamed > 10_000 and crops > 10_000
     finally:
         torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize(
+    ("making", "training", "low", "high"), [(0.02, 0, 0.8, 1), (0, 0.02, 0, 0.2)]
+)
+def test_the_time_that_a_training_waits_is_known(making, training, low, high):
+    class Slow(SteppedBatches):
+        def batch(self, step, seed):
+            time.sleep(making)
+            return step
+
+    batches = Slow(10, 1)
+    for _ in batches:
+        time.sleep(training)
+    assert low <= batches.waited_s / batches.passed_s <= high

@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 import torch
 from neurokit2 import ecg_findpeaks
+from torch.overrides import TorchFunctionMode
+from torch.utils._device import _device_constructors
+from torch.utils._pytree import tree_leaves
 
 from xmae.beats.timing_map import timing_target
 from xmae.errors import UserError
@@ -216,3 +219,49 @@ def test_movement_reaches_the_ppg_and_can_hide_the_pulse():
     between = ~steps & (hertz > 0.6) & (hertz < 6)
     assert spectrum[steps].mean() > 2 * spectrum[between].mean()
     assert moved.artefact.std(1).max() > 2 and moved.artefact.std(1).min() < 0.5
+
+
+class OnDefaultDevice(TorchFunctionMode):
+    """Note the functions that make a tensor of nothing and would not follow a device's context."""
+
+    def __init__(self):
+        super().__init__()
+        self.elsewhere = set()
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        made, given = function(*args, **(kwargs or {})), tree_leaves([args, kwargs])
+        of_nothing = not any(isinstance(x, torch.Tensor) for x in given)
+        if isinstance(made, torch.Tensor) and of_nothing and function not in _device_constructors():
+            self.elsewhere.add(function.__name__)
+        return made
+
+
+@pytest.mark.parametrize("acc", [False, True])
+def test_all_of_a_window_is_made_on_the_default_device(acc):
+    """So a GPU's context is enough; no GPU is needed to test it."""
+    with OnDefaultDevice() as mode:
+        twin = Twin(ecg=True, stream=0.5, aligned=True, acc=acc)
+        twin.draw(16, twin.generator(1))
+    assert not mode.elsewhere
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_a_gpu_makes_windows_too():
+    twin = Twin(ecg=True, stream=0.5, aligned=True, acc=True, device="cuda")
+    windows = twin.draw(64, twin.generator(1))
+    assert all(part.device.type == "cuda" for part in windows if part is not None)
+    assert windows.ppg.abs().max() <= 1 and windows.readable.float().mean() > 0.5
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"flip": 1.5}, "flip is a share between 0 and 1, not 1.5"),
+        ({"shares": {"bank": -0.5}}, "bank is a share between 0 and 1, not -0.5"),
+        ({"shares": {"flutter": 0.5}}, "unknown rhythm 'flutter'"),
+        ({"family": "square"}, "unknown family 'square'"),
+    ],
+)
+def test_a_setting_out_of_range_is_said(settings, said):
+    with pytest.raises(UserError, match=said):
+        Twin(**settings)

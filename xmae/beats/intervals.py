@@ -29,6 +29,15 @@ def intervals_of(time, window):
     return np.diff(time)[whole], window[1:][whole]
 
 
+def sure_intervals(reading):
+    """Return the interval before each beat of a `Reading`, s, (n_beats,); NaN at the first beat of
+    a window, and where this beat or the one before is doubtful.
+    """
+    first = np.diff(reading.window, prepend=-1) > 0
+    sure = np.minimum(reading.confidence, np.roll(reading.confidence, 1)) >= DOUBTFUL
+    return np.where(~first & sure, np.diff(reading.time, prepend=0), np.nan)
+
+
 def rate_by_window(time, window, n_windows):
     """Return the heart rate of windows from their beats, 60 (count - 1) / (last - first), bpm.
 

@@ -19,8 +19,9 @@ from xmae.beats.rhythm import HINTS, rhythm_hint
 from xmae.beats.timing_map import MAP_SFREQ, STEP
 from xmae.beats.track import acceleration_samples, beside, evidence, follow
 from xmae.beats.tracker import MOVES, decide, shipped_tracker
-from xmae.errors import UserError
+from xmae.errors import UserError, require_choice
 from xmae.signals.front_end import LOOK_AHEAD, MAX_SFREQ, MIN_SFREQ, FrontEnd
+from xmae.signals.polarity import POLARITIES, polarity_of
 from xmae.signals.window import N_TIMES, SFREQ
 
 SHORTEST_S = 4  # of a recording that can be read
@@ -56,6 +57,9 @@ class HeartReading:
         Embedding of each whole 10 s.
     activity : float array, shape (n,), or None
         Largest movement of the last 4 s, g; None without acceleration.
+    polarity : str
+        "upright", "inverted" (the PPG was turned over) or "unclear" (taken as it is); of several
+        channels by commas.
     """
 
     beats: np.ndarray
@@ -70,6 +74,7 @@ class HeartReading:
     rhythm: list
     embedding: np.ndarray
     activity: np.ndarray | None = None
+    polarity: str = "unclear"
 
     @property
     def rmssd(self):
@@ -98,12 +103,14 @@ class HeartReading:
         return (
             f"{len(self.time)} s: heart rate {np.nanmedian(self.rate):.1f} bpm "
             f"({np.nanmin(self.rate):.0f} to {np.nanmax(self.rate):.0f}), given for "
-            f"{100 * known.mean():.0f} % of the time, {len(self.beats)} beats"
+            f"{100 * known.mean():.0f} % of the time, {len(self.beats)} beats, PPG {self.polarity}"
         )
 
 
 @torch.no_grad()
-def read_recording(model, ppg, sfreq, certainty=None, acc=None, acc_sfreq=None, tracker=None):
+def read_recording(
+    model, ppg, sfreq, certainty=None, acc=None, acc_sfreq=None, tracker=None, polarity="auto"
+):
     """Read beats, heart rate and rhythm from raw PPG.
 
     Parameters
@@ -124,6 +131,10 @@ def read_recording(model, ppg, sfreq, certainty=None, acc=None, acc_sfreq=None, 
         Its rate, Hz; default: that of the PPG.
     tracker : TrackerTable, optional
         Default: the shipped one for whole recordings.
+    polarity : str
+        "auto" turns a PPG over where it is certain that its pulses fall; with acceleration it takes
+        it as it is, as steps are no pulses, and the network reads both ways. "upright" takes it as
+        it is; "inverted" turns it over.
 
     Returns
     -------
@@ -132,9 +143,11 @@ def read_recording(model, ppg, sfreq, certainty=None, acc=None, acc_sfreq=None, 
     Raises
     ------
     UserError
-        If the rate is outside 25 to 500 Hz, or the recording is flat or shorter than 4 s.
+        If the rate is outside 25 to 500 Hz, the polarity none of these, or the recording is flat or
+        shorter than 4 s.
     """
-    channels = channels_of(ppg, sfreq)
+    require_choice("polarity", polarity, POLARITIES)
+    channels, polarity = turned(channels_of(ppg, sfreq), ppg, sfreq, polarity, acc is not None)
     n_codes = len(channels[0])
     axes, levels = None, None
     if acc is not None:
@@ -169,6 +182,7 @@ def read_recording(model, ppg, sfreq, certainty=None, acc=None, acc_sfreq=None, 
         confidence=confidence,
         intervals=np.where(sure, np.diff(beats), np.nan),
         embedding=embed_parts(model, x[:1]),
+        polarity=polarity,
         **seconds,
     )
 
@@ -205,6 +219,21 @@ def channels_of(ppg, sfreq):
             f"{seconds:.1f} s of PPG at {sfreq:g} Hz; at least {SHORTEST_S} s are needed"
         )
     return channels
+
+
+def turned(channels, ppg, sfreq, polarity, moving):
+    """Turn over the codes of the channels whose pulses fall, see `read_recording`: the channels,
+    and the polarity of each as text.
+    """
+    found = [polarity] * len(channels)
+    if polarity == "auto":
+        rows = np.atleast_2d(ppg).astype(np.float64)
+        found = ["unclear" if moving else polarity_of(row, sfreq).name for row in rows]
+    right = [
+        codes.max() + codes.min() - codes if way == "inverted" else codes
+        for codes, way in zip(channels, found, strict=True)
+    ]
+    return right, ", ".join(found)
 
 
 def samples_of(codes, sfreq):

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from xmae.beats.certainty import Certainty, answered, table_of_name
-from xmae.beats.intervals import variability
-from xmae.beats.reading import DOUBTFUL, Reading
+from xmae.beats.intervals import irregularity, sure_intervals, variability
+from xmae.beats.reading import Reading
 from xmae.data.prepare.windowing import LIMITS, prepare_recording
 from xmae.data.recording.channels import ChannelMap
 from xmae.data.recording.checks import upright
@@ -88,7 +88,8 @@ def embed(
     out : str
         Folder for embeddings.csv: record, start (s), quality, heads (hr in bpm ...), then the
         embedding, a row per 10 s window. Models that find beats give hr, certainty, the number of
-        beats, RMSSD and SDNN (ms) there, and one row per beat in beats.csv.
+        beats, RMSSD and SDNN (ms) and the rhythm's irregularity (0 = regular) there, and one row
+        per beat in beats.csv.
     model : str
         A shipped encoder ("base", "student-mcu", "student-mcu-s", "student-app",
         "beats-mcu-s", "beats-mcu", "beats-app"), a safetensors file, or the folder of a bundle.
@@ -232,7 +233,8 @@ def table_of_weights(model, encoder):
 
 def columns_of_beats(answer):
     """Return the columns on the beats of each window: heart rate (bpm) where it is certain enough,
-    certainty (0 to 1), number of beats, RMSSD and SDNN (ms) of the certain intervals.
+    certainty (0 to 1), number of beats, RMSSD and SDNN (ms) of the certain intervals, and
+    irregularity (mean change of neighbouring intervals over their mean).
     """
     reading, n = answer.reading, len(answer.embedding)
     found = variability(reading.time, reading.window, n, reading.confidence)
@@ -242,6 +244,7 @@ def columns_of_beats(answer):
         "n_beats": np.bincount(reading.window, minlength=n),
         "rmssd": found["rmssd"].round(1),
         "sdnn": found["sdnn"].round(1),
+        "irregularity": irregularity(reading.time, reading.window, n).round(3),
     }
 
 
@@ -249,16 +252,13 @@ def write_beats(path, windows, reading):
     """Write one row per beat: record, time from the record's start (s), interval since the previous
     beat (s; none at the first beat of a window, or at a doubtful one), confidence (0 to 1).
     """
-    first = np.diff(reading.window, prepend=-1) > 0
-    sure = np.minimum(reading.confidence, np.roll(reading.confidence, 1)) >= DOUBTFUL
-    interval = np.where(~first & sure, np.diff(reading.time, prepend=0), np.nan)
     columns = {
         "record": windows.record[reading.window],
         "time_s": (windows.start_s[reading.window] + reading.time).round(4),
-        "interval_s": interval.round(4),
+        "interval_s": sure_intervals(reading).round(4),
         "confidence": reading.confidence.round(3),
     }
-    write_table(path, columns, np.zeros((len(first), 0)))
+    write_table(path, columns, np.zeros((len(reading.time), 0)))
 
 
 def line_of_beats(rate, reading):

@@ -23,7 +23,7 @@ CHOICES = {  # setting, or verb and setting: "module:collection, or function tha
     "fusion": "xmae.models.fusion:FUSIONS",
     "tune": "xmae.evaluation.fusion.fuse:TUNES",
     "tasks": "xmae.evaluation.protocol.tasks:TASKS",
-    "polarity": "xmae.data.recording.checks:POLARITIES",
+    "polarity": "xmae.signals.polarity:POLARITIES",
     "probe protocol": "xmae.evaluation.probe:PROTOCOLS",
     "evaluate protocol": "xmae.evaluation.probe:PROTOCOLS",
     "engine": "xmae.data.prepare.prepare:ENGINES",

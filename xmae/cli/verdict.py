@@ -9,6 +9,7 @@ from pathlib import Path
 
 MOST_LINES = 5
 SMALL_FALL = 0.05  # share of the validation loss by which less than this was learnt
+LONG_WAIT = 0.05  # share of a training that waits for its batches
 GOOD_COSINE, POOR_COSINE = 0.8, 0.5  # of a student to its teacher, centred
 OTHERS = ("constant", "untrained")  # what a method is held against
 POOR_INT8 = 0.95  # centred cosine to float, below which an int8 file is warned of
@@ -65,6 +66,11 @@ def of_training(result):
     if result.get("val_ratio", 0) >= 1:
         lines.append("warning: ECG is rebuilt no better than by its mean")
     lines += near_teacher(result)
+    if result.get("waited", 0) > LONG_WAIT:
+        lines.append(
+            f"the training waited for its batches {result['waited']:.0%} of the time: more cores,"
+            " or a store on a faster disk, would help"
+        )
     if result.get("without_delay"):
         lines.append(
             f"{result['without_delay']} of {result['stretches']} stretches of recordings left out: "

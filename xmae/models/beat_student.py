@@ -145,11 +145,11 @@ class BeatStudent(nn.Module):
         """Map scaled windows (B, C, 1000) -> embedding (B, E)."""
         return self.pool(self.tokens(ppg))
 
-    def read(self, ppg, sfreq, acc=None, acc_sfreq=None):
+    def read(self, ppg, sfreq, acc=None, acc_sfreq=None, polarity="auto"):
         """Read beats, heart rate, rhythm and certainty; see `xmae.beats.read.read_recording`."""
         from xmae.beats.read import read_recording
 
-        return read_recording(self, ppg, sfreq, acc=acc, acc_sfreq=acc_sfreq)
+        return read_recording(self, ppg, sfreq, acc=acc, acc_sfreq=acc_sfreq, polarity=polarity)
 
     def read_windows(self, ppg, batch_size=256):
         """Read cleaned windows at 100 Hz, (n, 1000) in any unit, each by itself: a `Reading`."""

@@ -13,7 +13,7 @@ docs/twin.md.
 import torch
 
 from xmae.data.batches.timing import TimedRecordings, TimedWindows, TimingBatches
-from xmae.errors import require_choice
+from xmae.errors import require_at_least, require_choice
 from xmae.models.xmae import SIZES, XMAE
 from xmae.objectives.curriculum import RATIOS
 from xmae.objectives.masks import anchor, n_hidden
@@ -85,6 +85,7 @@ class XMAETimingObjective(Objective):
     ):  # fmt: skip
         super().__init__()
         require_choice("size", size, SIZES)
+        require_at_least(0, tolerance=tolerance, timing=timing)
         self.model = XMAE(SIZES[size], timed=True, near=bool(near))
         self.model.align()
         self.real, self.steps = real, steps

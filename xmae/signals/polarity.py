@@ -14,6 +14,7 @@ from xmae.signals.filters import ppg_clean
 from xmae.signals.resample import bridge_gaps
 from xmae.signals.window import WINDOW_S
 
+POLARITIES = ("auto", "upright", "inverted")  # what a user may say
 CERTAIN = 0.05  # score from which the polarity is certain
 AGREEMENT = 0.75  # share of the windows that must be on the same side
 

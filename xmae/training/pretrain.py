@@ -125,8 +125,9 @@ def pretrain(
         epochs, windows seen, windows per second, seconds, device, loss history, "finished",
         `known_before` (subjects not to be trained on that the weights of `init`, or a teacher, were
         trained or chosen on: they cannot be scored), "encoder" and "out"; with methods that learn
-        timing `stretches` of recordings and those `without_delay`, which were left out. If time ran
-        out, `finished` is false and there is no encoder yet.
+        timing `stretches` of recordings and those `without_delay`, which were left out; `waited`,
+        the share of the time (since the last resumption) that passed in waiting for batches. If
+        time ran out, `finished` is false and there is no encoder yet.
 
     Raises
     ------
@@ -175,7 +176,7 @@ def pretrain(
         logger,
     )  # fmt: skip
     result |= {"method": method, "known_before": known_to(before, store.splits)}
-    result |= train.facts()
+    result |= train.facts() | {"waited": train.waited_s / max(train.passed_s, 1e-9)}
     if not result["finished"]:
         return result | {"out": str(out / "checkpoints" / "last.ckpt")}
     return record(module.objective, result, before, store.splits, val, out)

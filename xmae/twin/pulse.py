@@ -13,6 +13,8 @@ import torch
 from xmae.twin.bank import VENTRICULAR
 from xmae.twin.rhythm import uniform
 
+FAMILIES = ("gaussians", "wrist", "skewed")  # of waves, see `wave_spectrum`
+
 
 class Pulse(NamedTuple):
     """Pulse waves of B windows.

@@ -143,15 +143,15 @@ def from_bank(n, k, generator):
     are atrial fibrillation.
     """
     bank = read_bank()
-    rhythm = torch.from_numpy(bank.rhythm).long()
+    rhythm = torch.as_tensor(bank.rhythm).long()  # on the default device, as all that is made here
     counts = torch.bincount(rhythm, minlength=len(CLASS_WEIGHTS)).clamp(min=1)
     weights = (torch.tensor(CLASS_WEIGHTS) / counts)[rhythm]
     row = torch.multinomial(weights, n, True, generator=generator)
     start = torch.randint(0, STRETCH - k + 1, (n, 1), generator=generator)
     at = start + torch.arange(k)
-    place = row[:, None].numpy(), at.numpy()
-    rr = torch.from_numpy(bank.rr_ms[place].astype("float32") / 1000)
-    kind = torch.from_numpy(bank.kind[place].astype("int64"))
+    place = row[:, None].cpu().numpy(), at.cpu().numpy()
+    rr = torch.as_tensor(bank.rr_ms[place].astype("float32") / 1000)
+    kind = torch.as_tensor(bank.kind[place].astype("int64"))
     stretch = torch.exp(0.12 * torch.randn(n, 1, generator=generator)).clamp(0.75, 1.35)
     return rr * stretch, kind, rhythm[row] == 1
 

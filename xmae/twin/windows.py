@@ -4,14 +4,14 @@ from typing import NamedTuple
 
 import torch
 
-from xmae.errors import UserError
+from xmae.errors import require_choice, require_share
 from xmae.signals.filters import ECG_HIGHPASS, PPG_BANDPASS
 from xmae.signals.front_end import BLOCK, BLOCKS, FULL, filter_taps
 from xmae.signals.scale import minmax_scale
 from xmae.signals.window import N_TIMES, SFREQ
 from xmae.twin.heart import draw_ecg
 from xmae.twin.motion import STEP, at_effort, draw_activities, move, tie
-from xmae.twin.pulse import draw_pulse
+from xmae.twin.pulse import FAMILIES, draw_pulse
 from xmae.twin.rhythm import SHARES, draw_rhythm, uniform
 from xmae.twin.sensor import sense, stretch_of
 
@@ -56,7 +56,7 @@ def butterworth_gain(length, sfreq, band, order=2):
     sos = signal.butter(order, band, btype=kind, output="sos", fs=sfreq)
     w = np.fft.rfftfreq(length, 1 / sfreq)
     _, gain = signal.sosfreqz(sos, w[:-1], fs=sfreq)
-    return torch.from_numpy(np.append(np.abs(gain) ** 2, 0.0)).float()
+    return torch.as_tensor(np.append(np.abs(gain) ** 2, 0.0)).float()
 
 
 def stream_response(length=LENGTH):
@@ -67,7 +67,7 @@ def stream_response(length=LENGTH):
     rolled = np.zeros(length)
     rolled[: len(taps)] = taps
     rolled = np.roll(rolled, -(len(taps) // 2))
-    return torch.from_numpy(np.fft.rfft(rolled).real).float()
+    return torch.as_tensor(np.fft.rfft(rolled).real).float()
 
 
 def running_scale(x):
@@ -116,27 +116,43 @@ class Twin:
         Family of pulse waves; see `xmae.twin.pulse.wave_spectrum`.
     aligned : bool
         Shift the ECG so that R peaks lie where the pulse rises: the window's delay is taken off.
+    device : str
+        Where windows are made: "cpu", or a GPU such as "cuda:0".
 
     Raises
     ------
     UserError
-        If a share is not between 0 and 1.
+        If a share is not between 0 and 1, or a rhythm or the family is unknown.
     """
 
     def __init__(
         self, ecg=True, stream=0.0, flip=0.2, motion=0.22, shares=SHARES, aligned=False, acc=False,
-        family="gaussians",
+        family="gaussians", device="cpu",
     ):  # fmt: skip
-        for name, value in {"stream": stream, "flip": flip, "motion": motion}.items():
-            if not 0 <= value <= 1:
-                raise UserError(f"{name} is a share of windows between 0 and 1, not {value}")
+        require_share(stream=stream, flip=flip, motion=motion, **shares)
+        for name in shares:
+            require_choice("rhythm", name, SHARES)
+        require_choice("family", family, FAMILIES)
         self.ecg, self.stream, self.flip, self.motion = ecg, stream, flip, motion
         self.shares, self.aligned, self.acc, self.family = shares, aligned, acc, family
-        self.band, self.smooth = band_response(), stream_response()
-        self.ecg_gain = butterworth_gain(LENGTH, SFREQ, ECG_HIGHPASS, 5)
+        self.device = torch.device(device)
+        with self.device:
+            self.band, self.smooth = band_response(), stream_response()
+            self.ecg_gain = butterworth_gain(LENGTH, SFREQ, ECG_HIGHPASS, 5)
+
+    def generator(self, seed):
+        """Make a generator of random numbers on the device of the windows."""
+        return torch.Generator(self.device).manual_seed(seed)
 
     def draw(self, n, generator):
-        """Draw `n` windows: a `TwinWindows`."""
+        """Draw `n` windows: a `TwinWindows` on the device; the generator is of that device too."""
+        if self.device.type == "cpu":
+            return self.made(n, generator)
+        with self.device:  # every tensor that is made below lies there
+            return self.made(n, generator)
+
+    def made(self, n, generator):
+        """Make `n` windows on the default device; see `draw`."""
         rhythm = draw_rhythm(n, LENGTH / SFREQ + 1.5, generator, self.shares)
         moved = None
         if self.acc:

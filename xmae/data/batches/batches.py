@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
+from time import monotonic
 from typing import NamedTuple
 
 import numpy as np
@@ -40,10 +41,16 @@ class SteppedBatches:
 
     While a batch is trained on, another thread makes the next one. With `accumulate` above 1, so
     many batches in a row are parts of one step of the optimiser and share its seed.
+
+    Attributes
+    ----------
+    waited_s, passed_s : float
+        Time that the training waited for batches, and all of its time, s.
     """
 
     def __init__(self, n_batches, seed, accumulate=1):
         self.n_batches, self.seed, self.accumulate, self.step = n_batches, seed, accumulate, 0
+        self.waited_s = self.passed_s = 0.0
 
     def __len__(self):
         return self.n_batches
@@ -52,12 +59,15 @@ class SteppedBatches:
         last = (self.step // self.n_batches + 1) * self.n_batches  # of the epoch
         with ThreadPoolExecutor(1) as other:
             coming = other.submit(self.make, self.step + 1)
+            asked = monotonic()
             while self.step < last:
                 batch = coming.result()
+                self.waited_s += monotonic() - asked
                 self.step += 1
                 if self.step < last:
                     coming = other.submit(self.make, self.step + 1)
                 yield batch
+                self.passed_s, asked = self.passed_s + monotonic() - asked, monotonic()
 
     def make(self, step):
         """Make the batch of one step, counted from 1, with the seed of its optimiser step."""

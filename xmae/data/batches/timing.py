@@ -13,7 +13,7 @@ import torch
 from xmae.beats.r_peaks import DETECTORS, fraction_of_peak, matched, r_peaks, stretches
 from xmae.beats.timing_map import STEP, map_times, timing_target
 from xmae.data.batches.batches import SteppedBatches, part_size
-from xmae.errors import UserError
+from xmae.errors import UserError, require_at_least, require_share
 from xmae.signals.front_end import BLOCK
 from xmae.signals.scale import minmax_scale
 from xmae.signals.window import N_TIMES, SFREQ
@@ -237,6 +237,8 @@ class TimingBatches(SteppedBatches):
         self, recordings, batch_size, n_batches, seed, real=0.5, stream=0.5, ecg=False, flip=0.2,
         acc=False, rank=0, world_size=1, accumulate=1,
     ):  # fmt: skip
+        require_share(real=real, stream=stream, flip=flip)
+        require_at_least(1, steps=n_batches)
         super().__init__(accumulate * n_batches, seed, accumulate)
         self.rank, self.world_size, self.n_parts = rank, world_size, world_size * accumulate
         self.recordings = recordings

@@ -24,11 +24,11 @@ from xmae.data.prepare.inputs import Split, find_recordings, read_subjects
 from xmae.data.prepare.prepare_file import Settings, prepare_file, unique_names
 from xmae.data.prepare.windowing import prepare_recording
 from xmae.data.recording.channels import ChannelMap
-from xmae.data.recording.checks import POLARITIES
 from xmae.data.store.remote import publish_remote, read_remote_store, stage_of
 from xmae.data.store.store import SCHEMA_VERSION, WindowStore, write_index
 from xmae.errors import UserError, require_choice
 from xmae.ownership import owned
+from xmae.signals.polarity import POLARITIES
 from xmae.version import __version__
 
 __all__ = ["prepare", "prepare_recording"]

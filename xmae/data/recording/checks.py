@@ -14,13 +14,12 @@ from xmae.data.recording.acceleration import length
 from xmae.errors import UserError, require_choice
 from xmae.signals.defects import motion
 from xmae.signals.filters import CLEANS_ECG, ecg_clean
-from xmae.signals.polarity import polarity_of
+from xmae.signals.polarity import POLARITIES, polarity_of
 from xmae.signals.resample import bridge_gaps
 from xmae.signals.window import WINDOW_S
 
 # ECG is 63 to 2,290 times as rough as PPG in 38 recordings; below this they are the wrong way round
 SWAPPED = 0.2
-POLARITIES = ("auto", "upright", "inverted")
 MAX_MOTION = 0.1  # g, standard deviation of the fast part of acceleration; above it, somebody moves
 TOUCHING_S = 1.0  # s: recordings that share less than this follow each other
 FINGERPRINT_S = 30  # s of PPG that tell whether two recordings are the same
