@@ -8,8 +8,8 @@ sizes and of no clipping in it.
 Ours: with fewer subjects than pairs in a batch, other windows of a pair's own subject are no
 negatives; a projection, left out of the embedding; noise is up to 5 % of the range; scaling is
 left out, for the window is scaled again afterwards; AdamW at 1e-3 with decay 1e-4 on all
-parameters and the common schedule; batches of 512; the ResNet of `xmae.models.resnet`; 10 s at
-100 Hz (paper: 125 Hz).
+parameters, the common schedule and batches of 512 (the paper's were not at hand); the
+ResNet of `xmae.models.resnet`; 10 s at 100 Hz (paper: 125 Hz).
 """
 
 from xmae.errors import require_choice
