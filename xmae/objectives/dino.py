@@ -13,11 +13,11 @@ patches keep the positions of their place in the window, so that all positions o
 are trained (images' crops are drawn out, and positions with them; here that would change the
 heart rate); 1024 prototypes (paper: 65,536), without decay, as positions; the mean token instead
 of a class token; a head as wide as four embeddings; no stochastic depth; in runs of fewer than
-2,500 steps the teacher's momentum starts lower, for it would keep its random weights; the centre starts at the
-mean of the first batch (from zero, all answers agree for the first steps, and the embedding
-narrows); a sharper teacher: at the paper's temperature (0.04, rising to 0.07) the answers stayed
-even, the loss at log K, for 500 steps on BIDMC, at 0.015 it fell from 4.3 to 2.2 (128 prototypes,
-small size, measured when the prototypes started 28 times as long).
+2,500 steps the teacher's momentum starts lower, for it would keep its random weights; the centre
+starts at the mean of the first batch (from zero, all answers agree for the first steps, and the
+embedding narrows); a sharper teacher: at the paper's temperature (0.04, rising to 0.07) the
+answers stayed even, the loss at log K, for 500 steps on BIDMC, at 0.015 it fell from 4.3 to 2.2
+(128 prototypes, small size, measured when the prototypes started 28 times as long).
 """
 
 from itertools import chain, product
