@@ -14,7 +14,7 @@ class Sensed(NamedTuple):
     """PPG as a sensor measures it.
 
     ppg : (B, L), any scale.
-    readable : (B, L) bool, False where no pulse can be seen: contact lost, no pulse, saturated.
+    readable : (B, L) bool, False where no pulse can be seen, as contact is lost.
     """
 
     ppg: torch.Tensor
