@@ -8,12 +8,20 @@ import numpy as np
 import pytest
 import torch
 
-from xmae.data.bidmc import bidmc_files
+from xmae.data.bidmc import SHIPPED_SPLIT, bidmc_files
+from xmae.data.prepare.inputs import read_splits
+from xmae.data.prepare.prepare import prepare_recording
+from xmae.data.recording.readers import read_recording
+from xmae.distill.beats import BEATS
 from xmae.errors import UserError
+from xmae.evaluation.heads.embedding import embed_windows
+from xmae.export.stream import Stream
 from xmae.models import load_encoder, save_encoder
 from xmae.models.beat_student import BEAT_TIERS, BeatStudent, Depthwise
+from xmae.models.checkpoint import subjects_of
 from xmae.models.student import count_macs, int8_bytes
 from xmae.quantize.graph import exportable
+from xmae.quantize.layers import centred_cosine
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +36,30 @@ def test_sizes(tier):
     assert int8_bytes(student) <= limits[tier][0] and count_macs(student) <= limits[tier][1]
     embedding, timing = student.both(torch.zeros(2, 1, 1000))
     assert embedding.shape == (2, 256) and timing.shape == (2, 3, 250)
+
+
+@pytest.mark.parametrize("name", BEATS)
+def test_a_shipped_student_is_small_and_follows_the_shipped_teacher(name):
+    """It was trained on exact beats, then distilled; nobody of BIDMC had a part in it."""
+    student, recording = load_encoder(name), read_recording(bidmc_files()[3])
+    limits = {"mcu-s": (64 << 10, 1e6), "mcu": (256 << 10, 5e6), "app": (1 << 20, 25e6)}
+    size, macs = limits[student.config["tier"]]
+    assert int8_bytes(student) <= size and count_macs(student) <= macs
+    origin = student.provenance
+    assert origin["teacher"] == load_encoder("base").provenance
+    assert origin["begun_from"]["method"] == "timing"
+    assert origin["begun_from"]["windows_seen"] >= 1_000_000
+    assert subjects_of(origin) and not subjects_of(origin) & set(read_splits(SHIPPED_SPLIT))
+    place, windows = origin["teacher_embedding"], prepare_recording(recording)[0]
+    mean = np.array(place["mean"])
+    wanted = embed_windows(load_encoder("base"), windows) - mean
+    cosine = centred_cosine(embed_windows(student, windows) * place["unit"], wanted, 0)
+    assert np.median(cosine) > 0.6
+    # the stream of the int8 file says what the float weights say
+    rates = [one.rate / 100 for one in Stream(name, 125).read(recording.ppg) if one.rate]
+    assert np.median(rates) == pytest.approx(
+        np.nanmedian(student.read(recording.ppg, 125).rate), abs=0.5
+    )
 
 
 def test_look_ahead_is_as_stated(student):

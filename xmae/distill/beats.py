@@ -14,6 +14,7 @@ from xmae.models.checkpoint import MOVING, load_encoder
 TIMING = ("stem", "down", "blocks", "to_map")  # parts of a student that its map depends on
 WIDEST = 2.0  # largest number of the embedding, beside 1 of the map
 BEATS = {  # shipped students of PPG alone: channels of the way to the embedding
+    "beats-mcu-s": {"slow": (24, 32, 48, 64), "branch": 96},
     "beats-mcu": {"slow": (64, 96, 128), "branch": 128},
 }
 

@@ -39,6 +39,7 @@ SHIPPED_NAMES = (
     "student-mcu",
     "student-mcu-s",
     "student-app",
+    "beats-mcu-s",
     "beats-mcu",
 )
 SHIPPED = {name: f"{name}.safetensors" for name in SHIPPED_NAMES}
