@@ -5,7 +5,7 @@ a tensor is, a rate that no recorder of PPG has. PyTorch is imported when it is 
 runtime embeds files without it.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from xmae.export.targets.light import is_light
 from xmae.signals.front_end import MAX_SFREQ, MIN_SFREQ
 
 ROUNDING = 1.01  # scaled windows lie in [-1, 1], but for rounding
+TURNED = {"inverted_ppg": "inverted", "polarity_unclear": "unclear"}  # by repair
 WHAT_TO_DO = "model.read(ppg, sfreq) takes raw PPG as it was recorded"
 
 
@@ -39,8 +40,8 @@ class WindowReading:
     heads : dict of float arrays, shape (n,)
         Answers of linear heads that came with the encoder: "hr" in bpm, and so on. The heart rate
         of an encoder that finds beats is that of its beats; NaN where they are not sure enough.
-    repairs : list of str
-        What was done to the signal, such as "inverted_ppg": its pulses fell, so it was turned over.
+    polarity : str
+        "upright", "inverted" (the PPG was turned over) or "unclear" (taken as it is).
     beats, confidence : float array, shape (n_beats,), or None
         Times of pulses, s from the first sample, and how sure each is, 0 to 1; None of an encoder
         that finds none.
@@ -55,7 +56,7 @@ class WindowReading:
     quality: np.ndarray
     embedding: np.ndarray
     heads: dict
-    repairs: list = field(default_factory=list)
+    polarity: str = "unclear"
     beats: np.ndarray | None = None
     confidence: np.ndarray | None = None
     intervals: np.ndarray | None = None
@@ -68,8 +69,8 @@ class WindowReading:
         said = [f"{task} {np.median(values):.1f}" for task, values in known.items() if len(values)]
         quality = f"median quality {np.median(self.quality):.2f}"
         found = [] if self.beats is None else [f"{len(self.beats)} beats"]
-        done = [name.replace("_", " ") for name in self.repairs]
-        return ", ".join([f"{len(self.start_s)} windows of 10 s", quality, *said, *found, *done])
+        found += [f"polarity {self.polarity}"]
+        return ", ".join([f"{len(self.start_s)} windows of 10 s", quality, *said, *found])
 
 
 def load(name):
@@ -100,11 +101,15 @@ def load(name):
             f"{name}: weights need PyTorch (pip install 'xmae[train]');"
             " without it, xmae.Stream reads beats, and xmae.embed the folder of a bundle"
         )
+    from xmae.distill.beats import shipped_timing
     from xmae.evaluation.heads.heads import heads_of
+    from xmae.models.beat_student import BeatStudent
     from xmae.models.checkpoint import load_encoder
 
     encoder = load_encoder(name)
     encoder.register_forward_pre_hook(refuse_raw)
+    if isinstance(encoder, BeatStudent):
+        encoder.certainty = table_of_name(shipped_timing(encoder))
     if not hasattr(encoder, "read"):
         known = {"heads": heads_of(name), "table": table_of_name(name)}
         encoder.read = partial(read_windows, encoder, **known)
@@ -175,25 +180,24 @@ def of_recording(encoder, recording, heads, table, polarity="auto"):
 
     bare = Recording(recording.subject, recording.record, recording.sfreq, recording.ppg)
     bare = upright(bare, polarity)
+    found = next((told for rule, told in TURNED.items() if rule in bare.repairs), "upright")
     windows, _ = prepare_recording(bare, min_quality=-1)
     if not len(windows):
         raise UserError(f"{recording.record}: no window of 10 s without missing or flat stretches")
     embedding = embed_windows(encoder, windows)
     said = {task: head.apply(embedding) for task, head in heads.items() if head.has_skill}
-    found = {}
+    of_beats = {}
     if hasattr(encoder, "read_windows"):  # its own beats say more than a head could
         reading = encoder.read_windows(windows.ppg)
         said["hr"] = answered(reading, table)
-        found = {
+        of_beats = {
             "beats": windows.start_s[reading.window] + reading.time,
             "confidence": reading.confidence,
             "intervals": sure_intervals(reading)[1:],
             "certainty": reading.certainty,
             "irregularity": irregularity(reading.time, reading.window, len(windows)),
         }
-    return WindowReading(
-        windows.start_s, windows.ppg_quality, embedding, said, bare.repairs, **found
-    )
+    return WindowReading(windows.start_s, windows.ppg_quality, embedding, said, found, **of_beats)
 
 
 def embed(recording, out="runs/embed", model="base", **settings):
@@ -208,7 +212,7 @@ def embed(recording, out="runs/embed", model="base", **settings):
     model : str
         As in `load`; for a file also the folder of a bundle.
     **settings
-        Those of `xmae embed`, for a file.
+        Those of `xmae embed`, for a file; `polarity` for a recording too.
 
     Returns
     -------
@@ -218,9 +222,11 @@ def embed(recording, out="runs/embed", model="base", **settings):
     """
     if isinstance(recording, str | Path):
         return embed_file(str(recording), out, model, **settings)
+    polarity = settings.pop("polarity", "auto")
     if settings:
         raise UserError(f"{next(iter(settings))} is for a file; a recording is taken as it is")
     from xmae.evaluation.heads.heads import heads_of
     from xmae.models.checkpoint import load_encoder
 
-    return of_recording(load_encoder(model), recording, heads_of(model), table_of_name(model))
+    heads, table = heads_of(model), table_of_name(model)
+    return of_recording(load_encoder(model), recording, heads, table, polarity)

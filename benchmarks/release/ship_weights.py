@@ -134,14 +134,17 @@ def main(store: str, out: str, given: list = (), /) -> None:
     ]:
         raise UserError(f"'{wrong[0]}' is not NAME=FILE with a name of {', '.join(SHIPPED)}")
     windows, out = WindowStore(store).windows(), Path(out)
-    for name, path in (pair.split("=", 1) for pair in given):
-        encoder = load_encoder(path)
-        save_encoder(encoder, out / SHIPPED[name], without_folders(encoder.provenance))
+    files = {name: out / file for name, file in SHIPPED.items()}
+    files |= dict(pair.split("=", 1) for pair in given)
+    encoders = {name: load_encoder(file) for name, file in files.items()}
+    for encoder in encoders.values():
+        refuse_seen(encoder, windows.subject)
+    for name, encoder in encoders.items():
+        if files[name] != out / SHIPPED[name]:
+            save_encoder(encoder, out / SHIPPED[name], without_folders(encoder.provenance))
     training = windows.split == "train"
     heads, sections, at_chance = {}, [], {}
-    for name, file in SHIPPED.items():
-        encoder = load_encoder(out / file)
-        refuse_seen(encoder, windows.subject)
+    for name, encoder in encoders.items():
         sections.append(describe(name, encoder))
         if not hasattr(encoder, "read_windows"):
             embedding = embed_windows(encoder, windows.ppg[training])

@@ -21,6 +21,7 @@ from xmae.beats.intervals import beats_by_window
 from xmae.beats.r_peaks import fraction_of_peak
 from xmae.benchmarks.studies.runner import run_study
 from xmae.errors import UserError
+from xmae.evaluation.evaluate import method_names
 from xmae.evaluation.heads.dense import ridge, tokens_of, with_neighbours
 from xmae.evaluation.probe import seen_subjects, untrained_like
 from xmae.evaluation.protocol.beat_matching import pair
@@ -191,14 +192,14 @@ def score_subject(truth, found):
 
 def strengths(windows, models):
     """Yield each method's strength of R peaks at every sample: (name, (n, 1000))."""
-    for name in models:
-        if Path(name).is_dir():
-            yield f"{name}, rebuilt ECG", rebuild(open_run(name), windows)
-            encoder = open_run(name).encoder
+    for model, name in zip(models, method_names(models), strict=True):
+        if Path(model).is_dir():
+            yield f"{name}, rebuilt ECG", rebuild(open_run(model), windows)
+            encoder = open_run(model).encoder
         else:
-            encoder = load_encoder(name)
+            encoder = load_encoder(model)
         if not hasattr(encoder, "tokens"):
-            raise UserError(f"{name}: an encoder without tokens")
+            raise UserError(f"{model}: an encoder without tokens")
         known = seen_subjects(encoder) & windows.names if hasattr(encoder, "provenance") else ()
         note = f" (trained or chosen on {len(known)} of these subjects)" if known else ""
         yield (

@@ -258,7 +258,7 @@ def test_a_gpu_makes_windows_too():
     [
         ({"flip": 1.5}, "flip is a share between 0 and 1, not 1.5"),
         ({"shares": {"bank": -0.5}}, "bank is a share between 0 and 1, not -0.5"),
-        ({"shares": {"flutter": 0.5}}, "unknown rhythm 'flutter'"),
+        ({"shares": {"motion": 0.5}}, "unknown rhythm 'motion'"),
         ({"family": "square"}, "unknown family 'square'"),
     ],
 )

@@ -103,7 +103,8 @@ class HeartReading:
         return (
             f"{len(self.time)} s: heart rate {np.nanmedian(self.rate):.1f} bpm "
             f"({np.nanmin(self.rate):.0f} to {np.nanmax(self.rate):.0f}), given for "
-            f"{100 * known.mean():.0f} % of the time, {len(self.beats)} beats, PPG {self.polarity}"
+            f"{100 * known.mean():.0f} % of the time, {len(self.beats)} beats, "
+            f"polarity {self.polarity}"
         )
 
 
@@ -122,8 +123,8 @@ def read_recording(
     sfreq : float
         Its rate, Hz, 25 to 500.
     certainty : Certainty, optional
-        Default: the table of the shipped model with the same timing. If there is none, that of
-        `beats-mcu`, or of `student-motion` where a model takes acceleration.
+        Default: the shipped table of `beats-mcu`, or of `student-motion` where a model takes
+        acceleration.
     acc : array, shape (3, n_times), optional
         Acceleration of the same time, g; NaN = missing. With it a heart rate is followed through
         motion, with an eye on what comes later; see `xmae.beats.tracker`.
@@ -156,7 +157,8 @@ def read_recording(
     x = torch.from_numpy(rows[:, : model.sizes.n_inputs].astype(np.float32) / 127)
     maps = model.timing(x).numpy()
     offset = LOOK_AHEAD / SFREQ + 0.5 / SFREQ - 0.5 / sfreq + 0.015
-    table = certainty or certainty_of(model)
+    usual = MOVING if model.sizes.n_inputs > 1 else RESTING
+    table = certainty or shipped_certainty(usual)
     seconds = read_seconds(maps.mean(0), np.rint(rows[:, 0].mean(0)), table)
     if acc is not None:
         table = tracker or shipped_tracker("model", "both ways")
@@ -185,14 +187,6 @@ def read_recording(
         polarity=polarity,
         **seconds,
     )
-
-
-def certainty_of(model):
-    """Return the shipped certainty table for a student, see `read_recording`."""
-    from xmae.distill.beats import shipped_timing
-
-    name = shipped_timing(model) or (MOVING if model.sizes.n_inputs > 1 else RESTING)
-    return shipped_certainty(name)
 
 
 def channels_of(ppg, sfreq):

@@ -57,8 +57,9 @@ def adopt(
     data : str
         Store to distil, calibrate and judge on.
     tier : str
-        The student: "beats-mcu" has the beats, rate and rhythm of our shipped student and learns an
-        embedding beside them; "mcu-s", "mcu" and "app" have an embedding alone.
+        The student: "beats-mcu-s", "beats-mcu" and "beats-app" have the beats, rate and rhythm of
+        our shipped student of that name and learn an embedding beside them; "mcu-s", "mcu" and
+        "app" have an embedding alone.
     crops : int
         Random 10 s crops of PPG that the teacher answers once.
     epochs : int

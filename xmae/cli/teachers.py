@@ -53,7 +53,8 @@ def teachers(
     out : str
         Folder: one of each teacher, teachers.json and teachers.md (the table).
     tier : str
-        The students: "beats-mcu" with the beats of our shipped student, or "mcu-s", "mcu", "app".
+        The students: "beats-mcu-s", "beats-mcu" or "beats-app" with the beats of our shipped
+        student, or "mcu-s", "mcu", "app" without.
     crops : int
         Random 10 s crops of PPG that each teacher answers.
     epochs : int

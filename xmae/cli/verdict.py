@@ -67,10 +67,7 @@ def of_training(result):
         lines.append("warning: ECG is rebuilt no better than by its mean")
     lines += near_teacher(result)
     if result.get("waited", 0) > LONG_WAIT:
-        lines.append(
-            f"the training waited for its batches {result['waited']:.0%} of the time: more cores,"
-            " or a store on a faster disk, would help"
-        )
+        lines.append(f"the training waited for its batches {result['waited']:.0%} of the time")
     if result.get("without_delay"):
         lines.append(
             f"{result['without_delay']} of {result['stretches']} stretches of recordings left out: "

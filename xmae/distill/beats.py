@@ -12,7 +12,7 @@ from xmae.models.beat_student import BeatStudent
 from xmae.models.checkpoint import MOVING, load_encoder
 
 TIMING = ("stem", "down", "blocks", "to_map")  # parts of a student that its map depends on
-WIDEST = 2.0  # largest number of the embedding, beside 1 of the map
+WIDEST = 1.0  # largest number of the embedding, as of the map
 BEATS = {  # shipped students of PPG alone: channels of the way to the embedding
     "beats-mcu-s": {"slow": (24, 32, 48, 64), "branch": 96},
     "beats-mcu": {"slow": (64, 96, 128), "branch": 128},
@@ -72,10 +72,10 @@ def timing_of(student):
 
 
 def centre(train, val):
-    """Centre the teacher's embeddings and scale them to [-2, 2], in place.
+    """Centre the teacher's embeddings and scale them to [-1, 1], in place.
 
-    In an exported file embedding and map share a row, and so an int8 scale. Most of the embedding
-    is far smaller than its largest number, so that one may be twice the map's.
+    In an exported file embedding and map share a row, and so an int8 scale. It stays that of the
+    map, so that a window's map has the same bits as a stream's.
 
     Parameters
     ----------

@@ -88,6 +88,8 @@ class BeatStudent(nn.Module):
     (torch.Size([2, 256]), torch.Size([2, 3, 250]))
     """
 
+    certainty = None  # table that `read` goes by; None: that of `beats-mcu` or `student-motion`
+
     def __init__(self, tier="mcu", **sizes):
         super().__init__()
         config = BeatConfig(**(asdict(BEAT_TIERS[tier]) | sizes))
@@ -149,7 +151,7 @@ class BeatStudent(nn.Module):
         """Read beats, heart rate, rhythm and certainty; see `xmae.beats.read.read_recording`."""
         from xmae.beats.read import read_recording
 
-        return read_recording(self, ppg, sfreq, acc=acc, acc_sfreq=acc_sfreq, polarity=polarity)
+        return read_recording(self, ppg, sfreq, self.certainty, acc, acc_sfreq, polarity=polarity)
 
     def read_windows(self, ppg, batch_size=256):
         """Read cleaned windows at 100 Hz, (n, 1000) in any unit, each by itself: a `Reading`."""

@@ -43,6 +43,7 @@ SHIPPED_NAMES = (
     "beats-mcu",
 )
 SHIPPED = {name: f"{name}.safetensors" for name in SHIPPED_NAMES}
+RENAMED = {"base-timing": "base"}  # for a message
 MOVING = {"student-motion": "student-motion.safetensors"}  # of PPG and acceleration
 
 
@@ -131,7 +132,9 @@ def load_encoder(name, ppg=True):
     """
     path = file_of(name)
     if not path.is_file():
-        raise UserError(f"{name}: no such file, and not a shipped encoder ({', '.join(SHIPPED)})")
+        now = f"; it is called {RENAMED[name]} now" if name in RENAMED else ""
+        known = ", ".join(SHIPPED)
+        raise UserError(f"{name}: no such file, and not a shipped encoder ({known}){now}")
     with refusing(path, "a safetensors file"), safe_open(path, "pt") as file:
         header, names = file.metadata() or {}, file.keys()
         state = {name: file.get_tensor(name) for name in names}

@@ -129,9 +129,10 @@ class Twin:
         self, ecg=True, stream=0.0, flip=0.2, motion=0.22, shares=SHARES, aligned=False, acc=False,
         family="gaussians", device="cpu",
     ):  # fmt: skip
-        require_share(stream=stream, flip=flip, motion=motion, **shares)
+        require_share(stream=stream, flip=flip, motion=motion)
         for name in shares:
             require_choice("rhythm", name, SHARES)
+        require_share(**shares)
         require_choice("family", family, FAMILIES)
         self.ecg, self.stream, self.flip, self.motion = ecg, stream, flip, motion
         self.shares, self.aligned, self.acc, self.family = shares, aligned, acc, family

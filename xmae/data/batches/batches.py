@@ -45,7 +45,8 @@ class SteppedBatches:
     Attributes
     ----------
     waited_s, passed_s : float
-        Time that the training waited for batches, and all of its time, s.
+        Time that the training waited for batches, and all of its time, s; without the last batch of
+        each epoch.
     """
 
     def __init__(self, n_batches, seed, accumulate=1):
@@ -59,15 +60,20 @@ class SteppedBatches:
         last = (self.step // self.n_batches + 1) * self.n_batches  # of the epoch
         with ThreadPoolExecutor(1) as other:
             coming = other.submit(self.make, self.step + 1)
-            asked = monotonic()
+            asked, waited = None, 0.0
             while self.step < last:
-                batch = coming.result()
-                self.waited_s += monotonic() - asked
+                now = monotonic()
+                if asked is not None:  # of the last batch nobody tells when it was trained on
+                    self.passed_s, self.waited_s = (
+                        self.passed_s + now - asked,
+                        self.waited_s + waited,
+                    )
+                batch, asked = coming.result(), now
+                waited = monotonic() - now
                 self.step += 1
                 if self.step < last:
                     coming = other.submit(self.make, self.step + 1)
                 yield batch
-                self.passed_s, asked = self.passed_s + monotonic() - asked, monotonic()
 
     def make(self, step):
         """Make the batch of one step, counted from 1, with the seed of its optimiser step."""
