@@ -16,6 +16,7 @@ WIDEST = 1.0  # largest number of the embedding, as of the map
 BEATS = {  # shipped students of PPG alone: channels of the way to the embedding
     "beats-mcu-s": {"slow": (24, 32, 48, 64), "branch": 96},
     "beats-mcu": {"slow": (64, 96, 128), "branch": 128},
+    "beats-app": {"slow": (128, 192, 256), "branch": 256},
 }
 
 

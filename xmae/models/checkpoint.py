@@ -41,6 +41,7 @@ SHIPPED_NAMES = (
     "student-app",
     "beats-mcu-s",
     "beats-mcu",
+    "beats-app",
 )
 SHIPPED = {name: f"{name}.safetensors" for name in SHIPPED_NAMES}
 RENAMED = {"base-timing": "base"}  # for a message
