@@ -37,7 +37,7 @@ were set aside. Nothing was trained or chosen on BIDMC, on which they are scored
 wearable data, and no medical device. Rhythm is a hint, not a diagnosis. In motion, models without
 an accelerometer are blind or wrong where the movement is rhythmic (benchmarks/results/torture.md).
 The delay from ECG to PPG includes the monitor's own processing: nothing here may be read as an
-absolute pulse arrival time.
+absolute pulse arrival time. In settings, `base-timing` is the name that `base` had then.
 
 {encoders}
 ## Heart rate by their own beats
