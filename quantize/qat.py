@@ -76,8 +76,9 @@ def qat(
     -------
     dict
         `cosine_to_float`: mean centred cosine, on the validation subjects, of the rounded student
-        to the one in float that it began as, and `cosine_to_float_before` training; epochs, windows
-        seen, device, history, "student" and "out".
+        to the one in float that it began as, and `cosine_to_float_before` training. If no epoch is
+        better than that, the student stays as it was. Also epochs, windows seen, device, history,
+        "student" and "out".
 
     Raises
     ------
@@ -110,8 +111,11 @@ def qat(
     module = Pretraining(objective, len(train) * epochs, lr, seed)
     result = fit(module, train, val, out, settings, last, logger=logger)
     result |= {"cosine_to_float": 1 - result["val_loss"], "cosine_to_float_before": before}
+    trained = objective.plain()
+    if result["cosine_to_float"] < before:  # int8 cost so little that there was nothing to gain
+        trained, result["cosine_to_float"] = folded(student), before
     return keep_student(
-        objective.plain(),
+        trained,
         result,
         out,
         "cosine_to_float",

@@ -133,7 +133,9 @@ def test_verb_writes_files_layers_and_calibration(small_store, tmp_path, targets
         assert row["centred_cosine_median"] >= 0.98 and row["centred_cosine_p5"] >= 0.95
         assert len(layers) > 25
         assert {"encoder.stem.1", "encoder.head"} <= {layer["module"] for layer in layers}
-        assert layers[0]["snr_db"] > layers[-1]["snr_db"]  # errors add up on the way
+        # errors add up on the way, until the mean over time averages them out
+        blocks = [layer for layer in layers if layer["module"].startswith("encoder.blocks")]
+        assert layers[0]["snr_db"] > blocks[-1]["snr_db"] + 3
         assert all(
             set(layer) == {"operation", "module", "cosine", "snr_db", "max_error"}
             for layer in layers
