@@ -7,11 +7,14 @@ from itertools import chain
 import numpy as np
 import pytest
 
+from xmae.benchmarks.studies.certainty import made_rows
 from xmae.data.bidmc import bidmc_files
 from xmae.errors import UserError
 from xmae.export.stream import FLAT, LOST, MIXED, SATURATED, START, UNSURE, Stream, int8_file
 from xmae.export.targets.c.network import StreamNetwork
 from xmae.models import load_encoder
+
+SQUARE = "square wave of 0.5 to 3.5 Hz"
 
 
 def recording(name="bidmc01", seconds=60):
@@ -104,6 +107,19 @@ def test_noise_gets_no_number():
     rng = np.random.default_rng(2)
     found = Stream(sfreq=100).push(rng.integers(0, 65536, 6000))
     assert np.mean([one.rate > 0 for one in found]) < 0.05
+
+
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [
+        ("beats-mcu", set()),
+        pytest.param("beats-mcu-s", {SQUARE}, marks=pytest.mark.extended),
+        pytest.param("beats-app", {SQUARE}, marks=pytest.mark.extended),
+    ],
+)
+def test_what_has_no_pulse_gets_no_number(name, known):
+    """Noise, hum, spikes, steps, random walks and square waves; docs/results.md names who fails."""
+    assert {signal for signal, share in made_rows(name) if float(share) > 0} == known
 
 
 def test_lost_and_saturated_are_counted():
