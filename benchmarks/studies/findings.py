@@ -2,9 +2,10 @@
 with pictures.
 
 Variability of the heart rate, timing, transfer to other people and devices, data efficiency.
-Commands that already left their result in the folder of the runs are not repeated. Run: python -m
-xmae.benchmarks.studies.findings STORE --out benchmarks/results; give further encoders, such as
-those of `xmae compare`, with --models.
+Commands that already left their result in the folder of the runs are not repeated. Give further
+encoders with --models. With --pretrain STORE, shares of its training subjects are pretrained on.
+
+    python -m xmae.benchmarks.studies.findings STORE --protocol all --out benchmarks/results
 """
 
 import shlex
@@ -24,6 +25,7 @@ from xmae.training.device import device_name
 
 SHIPPED = ("base", "student-mcu")
 COST = "cost.json"
+PRETRAINING = ("--methods", "mae", "--size", "small", "--batch-size", "64", "--budget", "100000")
 SECTIONS = (  # verb, question, its table, its picture
     ("hrv", "Heart-rate variability of 10 s, against the ECG", "table.md", "predictions.png"),
     ("timing", "Delay from R peak to pulse, from the PPG alone", "table.md", "predictions.png"),
@@ -35,7 +37,7 @@ SECTIONS = (  # verb, question, its table, its picture
     ),
     (
         "curve",
-        "Data efficiency: probe against the share of labelled subjects",
+        "Data efficiency: few labelled subjects, and few to pretrain on",
         "curve.md",
         "curve.png",
     ),
@@ -43,16 +45,28 @@ SECTIONS = (  # verb, question, its table, its picture
 
 
 def findings(
-    store: str, /, *, models: list = SHIPPED, runs: str = "runs/findings", seed: int = 77, out: str
+    store: str,
+    /,
+    *,
+    models: list = SHIPPED,
+    protocol: str = "test",
+    pretrain: str | None = None,
+    runs: str = "runs/findings",
+    seed: int = 77,
+    out: str,
 ) -> str:
     """Run the findings that are missing, and gather all of them with their pictures.
 
     Parameters
     ----------
     store : str
-        Store of windows with ECG and a test split (`xmae prepare`).
+        Store of windows with ECG (`xmae prepare`).
     models : list of str
         Shipped encoders or encoder files; the first is the one that the others are tested against.
+    protocol : str
+        "test": score the test split of the store; "all": cross-validate over all its subjects.
+    pretrain : str or None
+        Store of other people: `mae` is also pretrained on shares of its training subjects.
     runs : str
         Folder of the results of the commands.
     seed : int
@@ -65,7 +79,13 @@ def findings(
     note = NOTE.format(reference=method_names(models)[0], intervals="")
     for name, question, table, picture in SECTIONS:
         folder = Path(runs) / name
-        options = [*data_of(name, store), "--seed", str(seed), "--out", str(folder)]
+        options = [
+            *settings_of(name, store, protocol, pretrain),
+            "--seed",
+            str(seed),
+            "--out",
+            str(folder),
+        ]
         run_verb(name, models, options, folder)
         if (folder / COST).is_file():  # not where the command was called by hand
             costs.append(read_json(folder / COST)["processor_s"])
@@ -105,15 +125,17 @@ def run_verb(name, models, options, folder):
         )
 
 
-def data_of(name, store):
-    """Return the arguments of a command that name its data."""
+def settings_of(name, store, protocol, pretrain):
+    """Return the arguments of a command that name its data and people."""
     if name == "transfer":
         return ["--fit", store, "--test", "ppg_bp"]
-    return [
-        "--data",
-        store,
-        *(["--tasks", "hr,age_over_65", "--repeats", "3"] if name == "curve" else []),
-    ]
+    settings = ["--data", store, "--protocol", protocol]
+    if name != "curve":
+        return settings
+    settings += ["--tasks", "hr,age_over_65", "--fractions", "0.25,0.5,1", "--repeats", "3"]
+    if pretrain:
+        settings += ["--pretrain", pretrain, *PRETRAINING]
+    return settings
 
 
 def shrink(source, target, width=1200):

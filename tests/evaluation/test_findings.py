@@ -236,6 +236,16 @@ def test_curve_of_labels_and_of_pretraining_subjects(runs):
     ).read_text()
 
 
+def test_a_curve_over_all_subjects_pretrains_on_other_people_only(models, store, tmp_path):
+    settings = {"fractions": "1", "protocol": "all", "out": str(tmp_path)}
+    (point,) = [p for p in curve(models[:1], store, **settings)["points"] if p["model"] == "one"]
+    assert point["n_subjects"] > 2  # of all subjects, and not of the training ones alone
+    with pytest.raises(UserError, match="would be trained or chosen on, and scored"):
+        curve(models, store, methods="mae", **settings)
+    with pytest.raises(UserError, match="would be trained or chosen on, and scored"):
+        curve(models, store, methods="mae", pretrain=store, **settings)
+
+
 def test_the_page_gathers_what_the_verbs_found_and_repeats_nothing(runs, models, store, tmp_path):
     before = {path: path.stat().st_mtime_ns for path in runs.glob("*/metrics.json")}
     where = {"runs": str(runs), "out": str(tmp_path)}

@@ -4,6 +4,7 @@ subjects.
 
 import os
 import shutil
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +32,9 @@ def curve(
     labels: str | None = None,
     fractions: str = "0.1,0.25,0.5,1",
     repeats: int = 5,
+    protocol: str = "test",
     methods: str = "",
+    pretrain: str | None = None,
     budget: int = 100_000,
     size: str = "base",
     batch_size: int = 256,
@@ -55,9 +58,12 @@ def curve(
         Shares of the subjects, separated by commas.
     repeats : int
         Random draws of subjects for each share below 1.
+    protocol : str
+        "test": score the subjects of the test split; "all": cross-validate over all.
     methods : str
-        Also pretrain these methods (separated by commas) on shares of the training subjects of
-        `data`.
+        Also pretrain these methods (separated by commas) on shares of training subjects.
+    pretrain : str or None
+        Store whose training subjects these are (default: `data`).
     budget : int
         Windows (10 s) that each of these trainings sees.
     size : str
@@ -76,6 +82,11 @@ def curve(
         `points`: task, model, kind ("labels" or "subjects"), fraction, n_subjects, metric, mean and
         sd over draws (of labels) or folds (of pretraining subjects); "picture"; "out": the Markdown
         table.
+
+    Raises
+    ------
+    UserError
+        If a setting is out of range, an encoder saw a subject to be scored, or trainings would.
     """
     shares = read_fractions(fractions)
     require_at_least(1, repeats=repeats, budget=budget, batch_size=batch_size)
@@ -85,10 +96,12 @@ def curve(
         from xmae.training.device import default_precision
 
         pretrained = require_choices("method", methods, METHODS)
-    trials, _ = make_trials([data], tasks, labels, "test", None, seed)
+    trials, _ = make_trials([data], tasks, labels, protocol, None, seed)
     if methods:
+        store = WindowStore(pretrain or data)
+        refuse_trained(store, trials)
         known = {"budget": budget, "size": size, "batch_size": batch_size, "seed": seed}
-        known |= {"store_sha256": WindowStore(data).contents, "precision": default_precision()}
+        known |= {"store_sha256": store.contents, "precision": default_precision()}
         check_same(Path(out) / "protocol.json", known)
     points = []
     for name, model in zip(method_names(models), models, strict=True):
@@ -101,7 +114,7 @@ def curve(
     points += label_points("features", features, trials, shares, repeats, seed)
     for method in pretrained:
         points += subject_points(
-            method, data, trials, shares, budget, size, batch_size, Path(out), seed
+            method, store, trials, shares, budget, size, batch_size, Path(out), seed
         )
     picture = draw_curves(points, Path(out) / "curve.png")
     result = {"data": data, "models": models, "seed": seed, "points": points, "picture": picture}
@@ -159,13 +172,23 @@ def keep_subjects(trial, fitted, share, rng):
     return rows
 
 
-def subject_points(method, data, trials, shares, budget, size, batch_size, out, seed):
+def refuse_trained(store, trials):
+    """Raise a `UserError` if trainings on a store would see a subject to be scored."""
+    used = {subject for subject, split in store.splits.items() if split != "test"}
+    scored = set(chain.from_iterable(trial.dataset.subject[trial.rows] for trial in trials))
+    if both := sorted(used & scored):
+        raise UserError(
+            f"{store.path}: {', '.join(both[:3])} would be trained or chosen on, and scored; "
+            "use protocol test, or name a store of other people to pretrain on"
+        )
+
+
+def subject_points(method, store, trials, shares, budget, size, batch_size, out, seed):
     """Return the points of one method, pretrained on shares of the training subjects with the same
     number of windows seen.
     """
     from xmae.evaluation.compare import epochs_of, train_method
 
-    store = WindowStore(data)
     trained = sorted(subject for subject, split in store.splits.items() if split == "train")
     subjects = np.random.default_rng(seed).permutation(trained)
     points = []
