@@ -14,6 +14,7 @@ from xmae.signals.scale import minmax_scale
 from xmae.signals.window import N_TIMES
 
 FEWEST = 16  # windows below which ranges are guesswork
+READABLE = 0.5  # quality of PPG; what has no pulse may drive a network far out of its usual ranges
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def evenly(windows, n):
 
 
 def training_windows(windows, n=256, seed=77):
-    """Choose calibration windows of training subjects.
+    """Choose calibration windows of training subjects, with a readable pulse where enough have one.
 
     Parameters
     ----------
@@ -96,7 +97,9 @@ def training_windows(windows, n=256, seed=77):
             f"calibration needs at least {FEWEST} windows; asked for {n}, {len(usable)} are not "
             "flat"
         )
-    chosen = usable.select(spread(usable, n, seed))
+    readable = usable.select(~(usable.ppg_quality < READABLE))  # where it is not known, all are
+    chosen = readable if len(readable) >= FEWEST else usable
+    chosen = chosen.select(spread(chosen, n, seed))
     return Calibration(minmax_scale(chosen.ppg)[0], chosen.subject, chosen.record, chosen.start_s)
 
 

@@ -1,7 +1,7 @@
 """What the tiers keep of their teacher, and what int8 costs the teacher: probes on subjects that no
 training saw.
 
-    xmae export base --student student-mcu student-mcu-s student-app --data STORE --out BUNDLE
+    xmae export base --student student-mcu,student-mcu-s,student-app --data cinc --out BUNDLE
     python -m xmae.benchmarks.studies.students STORE BUNDLE --out benchmarks/results
 
 The teacher's gain is what its frozen embedding does better in a linear probe than that of the same
@@ -17,8 +17,10 @@ from xmae.benchmarks.harness.sessions import weight_files
 from xmae.benchmarks.studies.distill_losses import number
 from xmae.benchmarks.studies.runner import run_study
 from xmae.data.store.store import WindowStore
+from xmae.errors import UserError, require_choices
 from xmae.evaluation.heads.embedding import embed_windows
 from xmae.evaluation.probe import probe_embeddings, refuse_seen, untrained_like
+from xmae.evaluation.protocol.tasks import TASKS
 from xmae.export.bundle.bundle import Bundle
 from xmae.export.bundle.provenance import COSINE_TO
 from xmae.models.checkpoint import load_encoder
@@ -36,39 +38,37 @@ TEACHER_NOTE = """Goal: within 0.2 bpm, and 0.005 of the area. Probes are fitted
 embeddings; heads were fitted on fp32 and stay as they are, as in a bundle."""
 HEAD = """# What the students keep of their teacher, and what int8 costs the teacher
 
-    xmae prepare xmae/data/bidmc/*.npz --split xmae/data/bidmc/splits.csv --min-quality -1 \\
-        --out store
-    xmae export base --student student-mcu student-mcu-s student-app \\
-        --data store --precisions int8 --out bundle
+    xmae export base --data cinc --precisions int8 --out bundle \\
+        --student student-mcu,student-mcu-s,student-app,beats-mcu,beats-mcu-s,beats-app
 
-Seed {seed}. Linear probes of frozen embeddings: ridge or logistic regression,
-folds by subject over the {n_test} test subjects, the {n_train} training subjects always fitted on;
-95 % intervals by resampling subjects, differences paired.
+Seed {seed}. Linear probes of frozen embeddings: ridge or logistic regression, folds by subject over
+{n_subjects} subjects of `{store}`. None of them trained an encoder or calibrated a file. 95 %
+intervals are by resampling subjects, differences are paired.
 
 The bundle was made with {tools}.
 
 """
 
 
-def students(store: str, bundle: str, /, *, seed: int = 77) -> str:
+def students(store: str, bundle: str, /, *, tasks: str = "hr", seed: int = 77) -> str:
     """Probe every file of a bundle: what the students keep of the teacher, and what int8 costs the
     teacher.
 
     Parameters
     ----------
     store : str
-        Store that the bundle was made from.
+        Store whose subjects are scored.
     bundle : str
-        Bundle with the teacher and int8 files.
+        Bundle with the teacher and int8 files, made from other people.
+    tasks : str
+        Separated by commas.
     seed : int
         Seed of the untrained network and the resamples.
     """
     opened = Bundle.open(bundle)
     windows = WindowStore(store).windows()
-    windows = windows.select(np.isin(windows.split, ("train", "test")))
     encoders = {model: load_encoder(path) for model, path in weight_files(opened).items()}
-    for encoder in encoders.values():
-        refuse_seen(encoder, windows.subject[windows.split == "test"])
+    refuse_unfit(opened, encoders, windows.subject)
     embeddings = {
         (model, "pytorch"): embed_windows(encoder, windows) for model, encoder in encoders.items()
     }
@@ -83,7 +83,11 @@ def students(store: str, bundle: str, /, *, seed: int = 77) -> str:
         embeddings[entry.model, entry.format] = opened.embed(
             windows.ppg, entry.model, entry.format, "int8"
         )
-    tasks = probe_embeddings(embeddings, windows, seed=seed, progress=True)["tasks"]
+    everyone = np.ones(len(windows.subject), bool)
+    tasks = probe_embeddings(
+        embeddings, windows, require_choices("task", tasks, TASKS), everyone, seed=seed,
+        progress=True,
+    )["tasks"]  # fmt: skip
     heads = heads_kept(opened, embeddings, formats, windows)
     tables = (
         tiers_table(encoders, tasks, formats),
@@ -93,23 +97,28 @@ def students(store: str, bundle: str, /, *, seed: int = 77) -> str:
     text = HEAD.format(
         seed=seed,
         tools=", ".join(f"{k} {v}" for k, v in opened.manifest.tools.items()),
-        n_test=len(np.unique(windows.subject[windows.split == "test"])),
-        n_train=len(np.unique(windows.subject[windows.split == "train"])),
+        n_subjects=len(np.unique(windows.subject)),
+        store=store,
     )
     return text + "\n".join(tables)
 
 
-def heads_kept(bundle, embeddings, formats, windows):
-    """Return {format: what the teacher's heads lose in it on the test windows}."""
-    test = windows.split == "test"
-    plain = embeddings["teacher", "pytorch"][test]
-    return {
-        format: compare_heads(
-            bundle.drift_heads("teacher"),
-            embeddings["teacher", format][test],
-            plain,
-            windows.select(test),
+def refuse_unfit(bundle, encoders, subjects):
+    """Raise a `UserError` if subjects to be scored trained an encoder, or calibrated the bundle."""
+    for encoder in encoders.values():
+        refuse_seen(encoder, subjects)
+    if both := sorted(set(bundle.manifest.data["calibration"]["subjects"]) & set(subjects)):
+        raise UserError(
+            f"{bundle.path}: was calibrated on {', '.join(both[:3])}; export it from a store of "
+            "other people"
         )
+
+
+def heads_kept(bundle, embeddings, formats, windows):
+    """Return {format: what the teacher's heads lose in it}."""
+    heads, plain = bundle.drift_heads("teacher"), embeddings["teacher", "pytorch"]
+    return {
+        format: compare_heads(heads, embeddings["teacher", format], plain, windows)
         for format in formats
     }
 

@@ -139,6 +139,19 @@ def test_flat_windows_do_not_calibrate(store):
         training_windows(train, 256)
 
 
+def test_windows_without_a_readable_pulse_do_not_calibrate(store):
+    """Five windows of a sensor's last digit once drove `student-app` 100 times out of range."""
+    train = store.windows("train")
+    train.ppg_quality[:] = np.where(np.arange(len(train)) % 2, 0.9, -0.2)
+    readable = {(r, s) for r, s in zip(train.record[1::2], train.start_s[1::2], strict=True)}
+    chosen = training_windows(train, 256)
+    assert set(zip(chosen.record, chosen.start_s, strict=True)) == readable
+    train.ppg_quality[20:] = -0.2  # ten are too few: better all than guesswork
+    assert len(training_windows(train, 256)) == min(256, len(train))
+    train.ppg_quality[:] = np.nan
+    assert len(training_windows(train, 256)) == min(256, len(train))
+
+
 @pytest.mark.parametrize(
     ("harm", "message"),
     [
