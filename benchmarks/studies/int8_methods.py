@@ -1,9 +1,9 @@
-"""Every method's encoder in every format: does what `xmae compare` pretrained export and quantize
+"""Every method's encoder in every format: does what other methods pretrained export and quantize
 like xMAE's own?
 
-    python -m xmae.benchmarks.studies.int8_methods compare bidmc
+    python -m xmae.benchmarks.studies.int8_methods runs/methods runs/cinc
 
-exports the encoder of each method of a comparison (benchmarks/results/compare.md has its commands),
+exports the encoder of each method of a comparison (benchmarks/results/probes.md has its commands),
 float and int8 (ranges by 64 windows of training subjects), runs each file in its own runtime on
 windows of validation subjects, and writes how far it is from PyTorch. With `--work FOLDER`, what is
 done is kept there.
@@ -45,7 +45,7 @@ def int8_methods(
     Parameters
     ----------
     compared : str
-        Folder of `xmae compare`: METHOD/encoder.safetensors.
+        Folder of METHOD/encoder.safetensors, as of `xmae compare`.
     store : str
         Store of windows.
     methods : str or None
@@ -124,7 +124,7 @@ def page(rows):
     cpu = sum(row["cpu_seconds"] for row in rows) / 60
     return f"""# Every method's encoder, float and int8, in three formats
 
-The encoders and the store are those of [compare](compare.md), which has the commands that make
+The encoders and the store are those of [probes](probes.md), which has the commands that make
 both. {N_CALIBRATION} calibration windows of training subjects, minmax; {N_COMPARED} windows of
 validation subjects compared; seed {SEED}; {cpu:.0f} min of processor time on one thread.
 

@@ -4,11 +4,13 @@ trained on.
     xmae prepare bidmc --min-quality -1 --out runs/all
     python -m xmae.benchmarks.studies.probes runs/all RUN/encoder.safetensors ...
 
-The pooled probe is a ridge on the embedding, which reads the heart rate, as it does on hand-made
-features. The dense probe is a ridge on the tokens, which reads the timing map, and so the beats.
-Both are fitted across folds by subject. Every method is tested against the first. Definitions:
-docs/scores.md.
+The page says how each encoder was pretrained. The pooled probe is a ridge on the embedding, which
+reads the heart rate, as it does on hand-made features. The dense probe is a ridge on the tokens,
+which reads the timing map, and so the beats. Both are fitted across folds by subject. Every method
+is tested against the first. Definitions: docs/scores.md.
 """
+
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -45,6 +47,7 @@ from xmae.models import load_encoder
 from xmae.tables import sections
 
 UNTRAINED, SEED = "untrained, as the first", 77
+TRAINED = ("method", "parameters", "windows seen", "minutes", "command")
 POOLED = ("method", "error, bpm", "within 5 bpm, %", "p (Holm)")
 DENSE = (*POOLED, "F1", "interval error, ms", "RMSSD, Spearman", "SDNN, Spearman",
          "premature beats, AUROC")  # fmt: skip
@@ -78,6 +81,25 @@ def open_all(cohort, models):
         torch.manual_seed(SEED)
         encoders[UNTRAINED] = untrained_like(next(iter(encoders.values()))).eval()
     return encoders
+
+
+def training_cells(name, encoder):
+    """Return the cells of how an encoder was pretrained: its minutes by the clock, and its command
+    but for the store and the folder.
+    """
+    origin, settings = encoder.provenance, encoder.provenance["settings"]
+    data = Path(settings["data"]).name
+    words = [f"xmae pretrain {data}"]
+    if "method" not in settings:
+        words = [f"xmae distill {settings['teacher']} --data {data}"]
+    for key in ("method", "size", "tier", "epochs", "batch_size", "seed"):
+        words += [f"--{key.replace('_', '-')} {settings[key]}"] if key in settings else []
+    for key in ("real", "steps"):
+        words += [f"--options.{key}={settings[key]:g}"] if key in settings else []
+    return [
+        name, f"{sum(p.numel() for p in encoder.parameters()):,}", f"{origin['windows_seen']:,}",
+        f"{origin['seconds'] / 60:.1f}", f"`{' '.join(words)}`",
+    ]  # fmt: skip
 
 
 def rate_cells(scored):
@@ -124,8 +146,10 @@ def probes(store: str, models: list, /) -> str:
     """
     cohort = load_cohort(store)
     ppg, pulses = cohort.windows.ppg, cohort.pulses()
-    pooled, dense = {}, {}
+    pooled, dense, trained = {}, {}, []
     for name, encoder in tqdm(open_all(cohort, models).items(), "encoders"):
+        if "settings" in (getattr(encoder, "provenance", None) or {}):
+            trained.append(training_cells(name, encoder))
         pooled[name] = cohort.score(read_embedding(cohort, embed_windows(encoder, ppg)))
         dense[name] = cohort.score(read_tokens(cohort, encoder, pulses))
     pooled[FEATURES] = cohort.score(read_embedding(cohort, ppg_features(ppg)[0]))
@@ -133,6 +157,7 @@ def probes(store: str, models: list, /) -> str:
         dense[f"{method}, read directly"] = cohort.score(remembered(ppg, method))
     beats, share = beat_cells(cohort, dense)
     tables = {
+        "Pretraining": (TRAINED, trained),
         "Pooled probe": (POOLED, [[name, *row] for name, row in rate_cells(pooled).items()]),
         "Dense probe": (
             DENSE,
