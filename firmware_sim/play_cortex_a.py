@@ -53,8 +53,8 @@ class Cpu:
     `steps`: by how many int8 steps its LiteRT (tflite-runtime on 32-bit Arm) may differ from
     LiteRT's reference kernels, which give the same bits on every processor. tflite-runtime 2.14
     is held to them; it gave these bits for the students of November, and is a step off in 4 of 47
-    windows of today's `student-mcu`. XNNPACK has kernels of its own for each processor, which round in other
-    ways. A step in an early layer may become more in the embedding.
+    windows of today's `student-mcu`. XNNPACK has kernels of its own for each processor, which round
+    in other ways. A step in an early layer may become more in the embedding.
     """
 
     root: str
